@@ -1,0 +1,226 @@
+"""A checkpoint is a folder: what it holds, writing it whole or not at all, and reading it.
+
+    config.json                 the model's settings, class names, and how it was trained
+    generator.safetensors       averaged weights, ready for eval mode
+    discriminator.safetensors   may be missing
+    history.jsonl               one JSON object per logged training step
+    snapshots/000100000.safetensors    the generator after that many images, 16-bit weights
+    samples.png, metrics.json, README.md   the model card and what it shows
+
+Nothing is ever unpickled: weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from .model import Discriminator, Generator, SAGANConfig
+
+Network = TypeVar("Network", Generator, Discriminator)
+
+FORMAT = 1
+CONFIG, GENERATOR, DISCRIMINATOR = (
+    "config.json",
+    "generator.safetensors",
+    "discriminator.safetensors",
+)
+HISTORY, SNAPSHOTS = "history.jsonl", "snapshots"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be opened; the message says what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """An opened checkpoint; both networks are in eval mode.
+
+    Attributes:
+        generator, discriminator: the discriminator is None where the folder has none.
+        class_names: one per class; empty for an unconditional model.
+        training: what it was trained on and how, as `config.json` says.
+        path: the folder.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None
+    class_names: tuple[str, ...]
+    training: Mapping[str, Any]
+    path: Path = field(default_factory=Path)
+
+    @property
+    def config(self) -> SAGANConfig:
+        return self.generator.config
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    def history(self) -> list[dict[str, Any]]:
+        """The logged training steps, oldest first; empty where none were kept."""
+        return read_history(self.path / HISTORY)
+
+    def snapshots(self) -> dict[int, Path]:
+        """Images seen -> file, ascending."""
+        files = sorted((self.path / SNAPSHOTS).glob("*.safetensors"))
+        return {int(file.stem): file for file in files if file.stem.isdecimal()}
+
+    def load_snapshot(self, images: int) -> Generator:
+        """The generator as it was after that many images. Raises CheckpointError."""
+        known = self.snapshots()
+        if images not in known:
+            raise CheckpointError(f"no snapshot at {images} images; there are {list(known)}")
+        generator = Generator(self.config)
+        _load_weights(generator, known[images])
+        return generator.to(next(self.generator.parameters()).device).eval()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that at every moment it has either the old or the new content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `history.jsonl`; a last line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def save_checkpoint(
+    folder: str | Path,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
+    class_names: Sequence[str] = (),
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a folder that `load_checkpoint` opens with identical config and bit-identical images.
+
+    Raises ValueError when the class names do not fit the model's classes.
+    """
+    config = generator.config
+    if len(class_names) != config.classes:
+        raise ValueError(f"{len(class_names)} class names for a model of {config.classes} classes")
+    folder = Path(folder)
+    about = {
+        "format": FORMAT,
+        "model": asdict(config),
+        "class_names": list(class_names),
+        "training": dict(training or {}),
+    }
+    write_whole(folder / GENERATOR, save(_tensors(generator)))
+    if discriminator is not None:
+        write_whole(folder / DISCRIMINATOR, save(_tensors(discriminator)))
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    write_whole(folder / CONFIG, text.encode())
+
+
+def save_snapshot(folder: str | Path, generator: Generator, images: int) -> None:
+    """Keep the generator after `images` images, its weights in 16 bits, its statistics in 32."""
+    parameters = dict(generator.named_parameters())
+    tensors = {
+        name: tensor.half() if name in parameters else tensor
+        for name, tensor in _tensors(generator).items()
+    }
+    write_whole(Path(folder) / SNAPSHOTS / f"{images:09d}.safetensors", save(tensors))
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+
+
+def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """Open a checkpoint folder, both networks in eval mode on `device`.
+
+    Raises CheckpointError, with one line that says what was expected, for a missing folder or
+    file, settings that make no model, tensors that are missing, superfluous, of a wrong shape or
+    not finite, and files that are not safetensors.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise CheckpointError(f"{folder} {what}; expected a folder with {CONFIG} and {GENERATOR}")
+    for name in (CONFIG, GENERATOR):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} has no {name}; expected {CONFIG} and {GENERATOR}")
+    config, class_names, training = _read_config(folder / CONFIG)
+    generator = _load(Generator, config, folder / GENERATOR, device)
+    discriminator = None
+    if (folder / DISCRIMINATOR).is_file():
+        discriminator = _load(Discriminator, config, folder / DISCRIMINATOR, device)
+    return Checkpoint(generator, discriminator, class_names, training, folder)
+
+
+def _read_config(path: Path) -> tuple[SAGANConfig, tuple[str, ...], dict[str, Any]]:
+    try:
+        about = json.loads(path.read_text())
+        config = SAGANConfig.from_dict(about["model"])
+        class_names = tuple(map(str, about["class_names"]))
+        training = dict(about["training"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{path} is not a SAGAN Lens config: {reason}") from error
+    if len(class_names) != config.classes:
+        raise CheckpointError(
+            f"{path} has {len(class_names)} class names for {config.classes} classes"
+        )
+    return config, class_names, training
+
+
+def _load(
+    make: Callable[[SAGANConfig], Network],
+    config: SAGANConfig,
+    path: Path,
+    device: torch.device | str,
+) -> Network:
+    network = make(config)
+    _load_weights(network, path)
+    return network.to(device).eval()
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    """Copy a safetensors file into a network, after checking every name, shape and number."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}); pickled files are never opened"
+        ) from error
+    expected = network.state_dict()
+    for name in expected:
+        if name not in tensors:
+            raise CheckpointError(f"{path} lacks the tensor {name} that {CONFIG} asks for")
+    for name, tensor in tensors.items():
+        if name not in expected:
+            raise CheckpointError(f"{path} has a tensor {name} that {CONFIG} does not ask for")
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}; "
+                f"{CONFIG} asks for {tuple(expected[name].shape)}"
+            )
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+    network.load_state_dict(tensors)

@@ -1,0 +1,157 @@
+"""From a seed, a class and a truncation to an image and what the attention layers did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from .attention import AttentionField, attention_layers, record_attention
+from .model import Generator
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One generated image and its attention. Immutable.
+
+    Attributes:
+        image: (H, W, 3 or 1) uint8.
+        fields: an `AttentionField` (batch 1, CPU, float32) per generator layer, in forward order.
+        seed, label, truncation: what made it; `label` is None for an unconditional model.
+    """
+
+    image: np.ndarray
+    fields: Mapping[str, AttentionField]
+    seed: int
+    label: int | None
+    truncation: float
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """(B, C, H, W) in [-1, 1] -> (B, H, W, C) uint8."""
+    scaled = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
+    return scaled.permute(0, 2, 3, 1).to("cpu", torch.uint8).contiguous().numpy()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients for a block; the former mode comes back."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(training)
+
+
+def latents(generator: Generator, seed: int, count: int, truncation: float = 1.0) -> Tensor:
+    """(count, latent_size) of N(0, truncation^2), drawn on the CPU: alike on every device."""
+    rng = torch.Generator().manual_seed(seed)
+    return truncation * torch.randn(count, generator.config.latent_size, generator=rng)
+
+
+def generate(
+    generator: Generator, seed: int = 0, label: int | None = None, truncation: float = 1.0
+) -> Sample:
+    """Make one image and record its attention.
+
+    Args:
+        generator: used in eval mode on the device where it is.
+        seed: 0 to 2**32 - 1; fixes z, and the class when `label` is None.
+        label: class index; must be None for an unconditional model.
+        truncation: factor on z from 0 (the class's central image) to 1 (z as trained).
+
+    Raises ValueError for a value outside its range.
+    """
+    seed, label, truncation = _checked(generator, seed, label, truncation)
+    device = next(generator.parameters()).device
+    z = latents(generator, seed, 1, truncation).to(device)
+    labels = None if label is None else torch.tensor([label], device=device)
+    fields: dict[str, AttentionField] = {}
+    with evaluating(generator):
+        if attention_layers(generator):
+            with record_attention(generator) as fields:
+                images = generator(z, labels)
+        else:
+            images = generator(z, labels)
+    on_cpu = {name: field.to("cpu") for name, field in fields.items()}
+    image = to_uint8(images)[0]
+    image.flags.writeable = False
+    return Sample(image, MappingProxyType(on_cpu), seed, label, truncation)
+
+
+def _checked(
+    generator: Generator, seed: int, label: int | None, truncation: float
+) -> tuple[int, int | None, float]:
+    classes = generator.config.classes
+    if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {MAX_SEED}")
+    if isinstance(truncation, bool) or not isinstance(truncation, (int, float)):
+        raise ValueError(f"truncation is {truncation!r}; it must be a number from 0 to 1")
+    if not (math.isfinite(truncation) and 0 <= truncation <= 1):
+        raise ValueError(f"truncation is {truncation}; it must be from 0 to 1")
+    if not classes:
+        if label is not None:
+            raise ValueError(f"label is {label!r}, but this model has no classes: leave it out")
+        return int(seed), None, float(truncation)
+    if label is None:
+        rng = torch.Generator().manual_seed(int(seed))
+        label = int(torch.randint(classes, (1,), generator=rng))
+    if not _is_whole(label) or not 0 <= label < classes:
+        raise ValueError(f"label is {label!r}; it must be a class index from 0 to {classes - 1}")
+    return int(seed), int(label), float(truncation)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def generate_images(
+    generator: Generator, labels: Tensor | None, count: int, seed: int = 0, batch_size: int = 256
+) -> np.ndarray:
+    """Many images without recording: (count, H, W, C) uint8.
+
+    Args:
+        labels: (count,) class indices; None for an unconditional model.
+        seed: of the latents; the same images for every `batch_size`, up to rounding.
+    """
+    device = next(generator.parameters()).device
+    z = latents(generator, seed, count)
+    images = []
+    with evaluating(generator):
+        for start in range(0, count, batch_size):
+            part = slice(start, start + batch_size)
+            chosen = None if labels is None else labels[part].to(device)
+            images.append(to_uint8(generator(z[part].to(device), chosen)))
+    return np.concatenate(images)
+
+
+def sample_grid(generator: Generator, columns: int = 8, seed: int = 0) -> Image.Image:
+    """A contact sheet of fixed latents: one row per class (up to 10), or 8 rows without classes."""
+    classes = generator.config.classes
+    rows = min(classes, 10) or 8
+    labels = torch.arange(rows).repeat_interleave(columns) if classes else None
+    return image_grid(generate_images(generator, labels, rows * columns, seed), columns)
+
+
+def image_grid(images: np.ndarray, columns: int, gap: int = 2) -> Image.Image:
+    """(N, H, W, C) uint8 -> one picture, row by row, with white gaps of `gap` pixels."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8
+    )
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
