@@ -1,0 +1,223 @@
+"""The networks against the released code's shapes, counted by hand."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sagan_core import Discriminator, Generator, SAGANConfig
+from sagan_core.model import pooled_conv, upsampled_conv
+
+TINY = SAGANConfig(
+    resolution=32,
+    classes=3,
+    latent_size=8,
+    width=8,
+    attention=(16,),
+    discriminator_attention=(8,),
+)
+
+
+def trainable(network):
+    """Parameters under their plain names, spectral norm's wrapping taken off."""
+    return {
+        name.replace("parametrizations.", "").replace(".original", ""): tuple(p.shape)
+        for name, p in network.named_parameters()
+    }
+
+
+def conv(name, inputs, outputs, size):
+    return {f"{name}.weight": (outputs, inputs, size, size), f"{name}.bias": (outputs,)}
+
+
+def attention_block(name, channels):
+    return {
+        f"{name}.query.weight": (channels // 8, channels, 1, 1),
+        f"{name}.key.weight": (channels // 8, channels, 1, 1),
+        f"{name}.value.weight": (channels // 2, channels, 1, 1),
+        f"{name}.out.weight": (channels, channels // 2, 1, 1),
+        f"{name}.gamma": (),
+    }
+
+
+def test_paper_generator_tensor_by_tensor():
+    with torch.device("meta"):
+        found = trainable(Generator(SAGANConfig.paper()))
+    expected = {"project.weight": (16384, 128), "project.bias": (16384,)}
+    widths = [1024, 1024, 512, 256, 128, 64]
+    for block, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        name = f"blocks.{block}"
+        for norm, channels in (("norm1", inputs), ("norm2", outputs)):
+            expected[f"{name}.{norm}.gain"] = (1000, channels)
+            expected[f"{name}.{norm}.bias"] = (1000, channels)
+        expected |= conv(f"{name}.conv1", inputs, outputs, 3)
+        expected |= conv(f"{name}.conv2", outputs, outputs, 3)
+        expected |= conv(f"{name}.shortcut", inputs, outputs, 1)
+    expected |= attention_block("blocks.2.attention", 256)
+    expected |= {"norm.weight": (64,), "norm.bias": (64,)} | conv("to_image", 64, 3, 3)
+    assert found == expected
+
+
+def test_paper_discriminator_tensor_by_tensor():
+    with torch.device("meta"):
+        found = trainable(Discriminator(SAGANConfig.paper()))
+    expected = {}
+    widths = [3, 64, 128, 256, 512, 1024, 1024]
+    for block, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        name = f"blocks.{block}"
+        expected |= conv(f"{name}.conv1", inputs, outputs, 3)
+        expected |= conv(f"{name}.conv2", outputs, outputs, 3)
+        if block < 5:
+            expected |= conv(f"{name}.shortcut", inputs, outputs, 1)
+    expected |= attention_block("blocks.1.attention", 128)
+    expected |= {"to_logit.weight": (1, 1024), "to_logit.bias": (1,)}
+    expected |= {"embedding.weight": (1000, 1024)}
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "block", "count"), [(Generator, 2, 81_921), (Discriminator, 1, 20_481)]
+)
+def test_paper_attention_blocks(network, block, count):
+    with torch.device("meta"):
+        attention = network(SAGANConfig.paper()).blocks[block].attention
+    assert sum(p.numel() for p in attention.parameters()) == count
+
+
+def test_paper_text_block_has_neither_pooling_nor_wide_values():
+    with torch.device("meta"):
+        attention = Generator(SAGANConfig.paper_text()).blocks[2].attention
+    assert isinstance(attention.pool, nn.Identity)
+    assert attention.value.weight.shape == (32, 256, 1, 1)
+    assert attention.out.weight.shape == (256, 32, 1, 1)
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256])
+@pytest.mark.parametrize(("image_channels", "classes"), [(1, 0), (3, 5)])
+def test_every_size_gives_images_and_logits(resolution, image_channels, classes):
+    config = SAGANConfig(
+        resolution=resolution,
+        image_channels=image_channels,
+        classes=classes,
+        latent_size=4,
+        width=8,
+        attention=(8, resolution) if resolution < 64 else (8, 16),
+        discriminator_attention=(4, resolution // 2) if resolution < 64 else (),
+    )
+    labels = torch.tensor([0, classes - 1]) if classes else None
+    images = Generator(config)(torch.randn(2, 4), labels)
+    assert images.shape == (2, image_channels, resolution, resolution)
+    assert images.abs().max() <= 1
+    assert Discriminator(config)(images, labels).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resolution": 48}, "resolution is 48; it must be one of"),
+        ({"image_channels": 2}, "image_channels is 2; it must be 1 or 3"),
+        ({"classes": -1}, "classes is -1; it must be a whole number from 0"),
+        ({"width": 0}, "width is 0; it must be a whole number from 1"),
+        ({"width": 2.5}, "width is 2.5"),
+        ({"attention": (24,)}, r"attention is \(24,\); .*\(8, 16, 32, 64, 128\)"),
+        ({"attention": 32}, "attention is 32"),
+        ({"attention": (16, 16)}, "different resolutions"),
+        ({"discriminator_attention": (128,)}, r"\(64, 32, 16, 8, 4\)"),
+        ({"width": 2}, "large enough for attention at 32x32: that block has 4 channels"),
+        ({"pool_keys": 1}, "pool_keys is 1; it must be true or false"),
+    ],
+)
+def test_a_wrong_setting_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        SAGANConfig(**values)
+
+
+def test_a_conditional_model_asks_for_labels():
+    with pytest.raises(ValueError, match="this model has 3 classes: give labels"):
+        Generator(TINY)(torch.zeros(1, 8))
+
+
+def test_every_weight_but_conditional_batch_norm_is_spectrally_normalised():
+    for network in (Generator(TINY), Discriminator(TINY)):
+        plain = {n for n, p in network.named_parameters() if p.ndim > 1 and "original" not in n}
+        norms = {n for n in plain if ".norm" in n}
+        assert plain == norms
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
+                for _ in range(200):
+                    module.weight  # noqa: B018 - each access in training mode is one power step
+                norm = torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2)
+                assert norm.item() == pytest.approx(1, abs=1e-2)
+
+
+def test_power_iteration_runs_once_per_training_forward_and_never_in_eval():
+    discriminator, images, labels = Discriminator(TINY), torch.randn(2, 3, 32, 32), torch.arange(2)
+    norm = discriminator.blocks[0].conv1.parametrizations.weight[0]
+    weight = discriminator.blocks[0].conv1.parametrizations.weight.original.detach()
+    discriminator.train()
+    u, v = norm._u.clone(), norm._v.clone()
+    matrix = weight.flatten(1)
+    u = F.normalize(matrix @ v, dim=0, eps=norm.eps)
+    v = F.normalize(matrix.T @ u, dim=0, eps=norm.eps)
+    discriminator(images, labels)
+    torch.testing.assert_close(norm._u, u)
+    torch.testing.assert_close(norm._v, v)
+    before = copy.deepcopy(discriminator.state_dict())
+    discriminator.eval()(images, labels)
+    after = discriminator.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_spectral_norm_stays_float32_under_autocast():
+    layer = Generator(TINY).project.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        under = layer.weight
+    assert under.dtype == torch.float32
+    assert torch.equal(under, layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("joined", "plain"),
+    [
+        (pooled_conv, lambda x, c: F.avg_pool2d(c(x), 2)),
+        (upsampled_conv, lambda x, c: c(F.interpolate(x, scale_factor=2.0))),
+    ],
+)
+def test_joined_convolutions_equal_the_plain_ones_forward_and_backward(joined, plain):
+    layer = nn.Conv2d(5, 7, 3, padding=1).double()
+    results = []
+    for form in (joined, plain):
+        x = torch.linspace(-1, 1, 2 * 5 * 6 * 8).double().view(2, 5, 6, 8).sin().requires_grad_()
+        layer.zero_grad()
+        y = form(x, layer)
+        (y * torch.arange(y.numel()).view_as(y).cos()).sum().backward()
+        results.append([y.detach(), x.grad, layer.weight.grad.clone(), layer.bias.grad.clone()])
+    for ours, reference in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+def test_blocks_are_the_released_codes_written_out():
+    """The up- and down-block against their equations with plain resampling before or after."""
+    torch.manual_seed(1)
+    up = Generator(TINY).blocks[0].eval()
+    x, labels = torch.randn(2, 32, 4, 4), torch.tensor([0, 2])
+    h = F.relu(up.norm1(x, labels))
+    h = up.conv1(F.interpolate(h, scale_factor=2.0))
+    h = up.conv2(F.relu(up.norm2(h, labels)))
+    expected = h + up.shortcut(F.interpolate(x, scale_factor=2.0))
+    torch.testing.assert_close(up(x, labels), expected, atol=1e-5, rtol=1e-4)
+
+    network = Discriminator(TINY).eval()
+    first, second, last = network.blocks[0], network.blocks[2], network.blocks[3]
+    image = torch.randn(2, 3, 32, 32)
+    expected = F.avg_pool2d(first.conv2(F.relu(first.conv1(image))), 2)
+    expected = expected + first.shortcut(F.avg_pool2d(image, 2))
+    torch.testing.assert_close(first(image), expected, atol=1e-5, rtol=1e-4)
+    x = torch.randn(2, 16, 8, 8)
+    expected = second.conv2(F.relu(second.conv1(F.relu(x)))) + second.shortcut(x)
+    torch.testing.assert_close(second(x), F.avg_pool2d(expected, 2), atol=1e-5, rtol=1e-4)
+    x = torch.randn(2, 32, 4, 4)
+    expected = x + last.conv2(F.relu(last.conv1(F.relu(x))))
+    torch.testing.assert_close(last(x), expected, atol=1e-5, rtol=1e-4)
