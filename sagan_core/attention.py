@@ -11,6 +11,7 @@ Source: Zhang et al. 2018, *Self-Attention Generative Adversarial Networks*, sec
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -254,8 +255,10 @@ def _hookable_layers(model: nn.Module) -> dict[str, SelfAttention]:
             "a TorchScript model runs no Python hooks, so its attention cannot be watched or "
             "changed; use the eager model it was made from"
         )
+    # Where nothing was compiled torch._dynamo is not loaded, and loading it takes seconds.
+    dynamo = sys.modules.get("torch._dynamo")
     for name, module in model.named_modules():
-        compiled = isinstance(module, torch._dynamo.OptimizedModule)
+        compiled = dynamo is not None and isinstance(module, dynamo.OptimizedModule)
         if compiled or module._compiled_call_impl is not None:
             raise RuntimeError(
                 f"{name or type(model).__name__} is compiled, and a compiled module skips hooks, "

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import HISTORY, Checkpoint, load_checkpoint, read_history, write_whole
+from .checkpoint import Checkpoint, load_checkpoint, write_whole
 
 METRICS = "metrics.json"
 
 
 def write_card(folder: Path) -> None:
-    """Write README.md from config.json, history.jsonl and, where it exists, metrics.json."""
+    """Write README.md from config.json, history.jsonl and metrics.json, where these are there.
+
+    Metrics of an earlier state of the weights are left out.
+    """
     checkpoint = load_checkpoint(folder)
-    metrics_file = folder / METRICS
-    metrics = json.loads(metrics_file.read_text()) if metrics_file.is_file() else {}
-    parts = [_head(checkpoint), _training(checkpoint), _layers(folder, metrics), _quality(metrics)]
+    file = folder / METRICS
+    metrics = json.loads(file.read_text()) if file.is_file() else {}
+    if metrics.get("images") != checkpoint.training.get("images"):
+        metrics = {}
+    parts = [
+        _head(checkpoint),
+        _training(checkpoint.training),
+        _layers(checkpoint, metrics),
+        _quality(metrics),
+        _snapshots(checkpoint),
+    ]
     write_whole(folder / "README.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 100, break_long_words=False)
+
+
+def _code(text: str) -> str:
+    return f"```\n{text}\n```"
 
 
 def _head(checkpoint: Checkpoint) -> str:
@@ -25,86 +46,99 @@ def _head(checkpoint: Checkpoint) -> str:
     colour = "grey" if config.image_channels == 1 else "colour"
     kind = f"class-conditional, {config.classes} classes" if config.classes else "unconditional"
     places = ", ".join(f"{size}x{size}" for size in config.attention) or "nowhere"
-    in_d = ", ".join(f"{size}x{size}" for size in config.discriminator_attention) or "nowhere"
-    counts = {
-        "generator": checkpoint.generator,
-        "discriminator": checkpoint.discriminator,
-    }
+    judged = ", ".join(f"{size}x{size}" for size in config.discriminator_attention) or "nowhere"
+    networks = {"generator": checkpoint.generator, "discriminator": checkpoint.discriminator}
     sizes = ", ".join(
         f"{name} {sum(p.numel() for p in network.parameters()):,}"
-        for name, network in counts.items()
+        for name, network in networks.items()
         if network is not None
     )
     keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
-    return f"""# {checkpoint.name}
+    about = _paragraph(
+        f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention "
+        f"in the generator at {places}, in the discriminator at {judged}; keys {keys}; queries and "
+        f"keys have 1/{config.query_divisor} of the channels, values 1/{config.value_divisor}. "
+        f"Parameters: {sizes}."
+    )
+    return f"# {checkpoint.name}\n\n{about}\n\n![Samples with fixed latents](samples.png)"
 
-A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention in the
-generator at {places}, in the discriminator at {in_d}; keys {keys}, queries and keys
-1/{config.query_divisor} and values 1/{config.value_divisor} of the channels. Parameters: {sizes}.
 
-![Samples with fixed latents, a row per class](samples.png)"""
-
-
-def _training(checkpoint: Checkpoint) -> str:
-    about: dict[str, Any] = dict(checkpoint.training)
-    if not about:
+def _training(about: Mapping[str, Any]) -> str:
+    if "command" not in about:
         return ""
     rate = about["images"] / max(1, about["seconds"])
-    return f"""## Training
-
-Trained on {about["data"]} ({about["data_images"]:,} images): {about["images"]:,} images shown in
-{about["steps"]:,} steps and {about["seconds"] / 3600:.1f} hours ({rate:.0f} images/s) on
-{about["hardware"]}.
-
-```
-{about["command"]}
-```"""
+    text = _paragraph(
+        f"Trained on {about['data']} ({about['data_images']:,} images): {about['images']:,} images "
+        f"shown in {about['steps']:,} steps and {about['seconds'] / 3600:.1f} hours "
+        f"({rate:.0f} images/s) on {about['hardware']}."
+    )
+    return f"## Training\n\n{text}\n\n{_code(about['command'])}"
 
 
-def _layers(folder: Path, metrics: dict[str, Any]) -> str:
+def _layers(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> str:
     rows, source = metrics.get("attention"), "over samples of the averaged generator"
     if rows is None:
-        logged = read_history(folder / HISTORY)
-        rows, source = (logged[-1]["attention"] if logged else None), "in the last logged step"
+        history = checkpoint.history()
+        rows, source = (history[-1]["attention"] if history else None), "in the last logged step"
     if not rows:
         return ""
+    text = _paragraph(
+        f"Measured {source}. Update: median of |gamma out| / |x|. Dependence: mutual information "
+        "of query and key position, 0 where every point has the same map. Effective keys: "
+        "exp(entropy) of a point's map."
+    )
     lines = [
-        f"| `{name}` | {row['gamma']:+.3f} | {row['update']:.1%} | {row['dependence']:.2f} "
+        f"| `{name}` | {row['gamma']:+.3f} | {row['update']:.1%} | {row['dependence']:.2f} nats "
         f"| {row['effective_keys']:.0f} of {row['keys']:.0f} |"
         for name, row in rows.items()
     ]
+    head = "| layer | gamma | update | dependence | effective keys |\n|---|---|---|---|---|"
+    return "\n".join(["## Attention\n", text + "\n", head, *lines])
+
+
+def _quality(metrics: Mapping[str, Any]) -> str:
+    accuracy = metrics.get("accuracy")
+    if not accuracy:
+        return ""
+    meanings = {
+        "real": "real-to-real: trained on real images, tested on held-out real images",
+        "gan_test": "GAN-test: trained on real images, tested on samples",
+        "gan_train": "GAN-train: trained on samples, tested on held-out real images",
+    }
+    lines = [
+        f"| {meaning} | {accuracy[name]:.1%} | {accuracy[name] / accuracy['real']:.1%} |"
+        for name, meaning in meanings.items()
+    ]
+    classes = [
+        f"| {name} | "
+        + " | ".join("-" if row[key] is None else f"{row[key]:.1%}" for key in meanings)
+        + " |"
+        for name, row in metrics["per_class"].items()
+    ]
+    protocol = _paragraph(
+        f"Accuracy of a classifier (Shmelkov et al. 2018, *How good is my GAN?*). "
+        f"{metrics['protocol']} {metrics['seconds'] / 60:.0f} minutes on {metrics['hardware']}."
+    )
     return "\n".join(
         [
-            "## Attention",
-            "",
-            f"Measured {source}. Update: median of |gamma out| / |x|. Dependence: mutual "
-            "information",
-            "of query and key position in nats, 0 where every point has the same map.",
-            "",
-            "| layer | gamma | update | dependence | effective keys |",
-            "|---|---|---|---|---|",
+            "## Quality\n",
+            protocol + "\n",
+            "| classifier | accuracy | of real-to-real |\n|---|---|---|",
             *lines,
+            "\n| class | real-to-real | GAN-test | GAN-train |\n|---|---|---|---|",
+            *classes,
+            "",
+            _code(metrics["command"]),
         ]
     )
 
 
-def _quality(metrics: dict[str, Any]) -> str:
-    accuracy = metrics.get("accuracy")
-    if not accuracy:
+def _snapshots(checkpoint: Checkpoint) -> str:
+    images = checkpoint.snapshots()
+    if not images:
         return ""
-    real = accuracy["real"]
-    return f"""## Quality
-
-| | accuracy | of real-to-real |
-|---|---|---|
-| real-to-real: classifier trained and tested on real images | {real:.1%} | |
-| GAN-test: trained on real images, tested on samples | {accuracy["gan_test"]:.1%} \
-| {accuracy["gan_test"] / real:.1%} |
-| GAN-train: trained on samples, tested on real images | {accuracy["gan_train"]:.1%} \
-| {accuracy["gan_train"] / real:.1%} |
-
-Shmelkov et al. 2018, *How good is my GAN?* {metrics["protocol"]}
-
-```
-{metrics["command"]}
-```"""
+    listed = ", ".join(f"{count:,}" for count in images)
+    text = _paragraph(
+        f"`snapshots/` holds the averaged generator, its weights in 16 bits, after {listed} images."
+    )
+    return f"## Snapshots\n\n{text}"

@@ -109,7 +109,7 @@ def load_images(
     are named in a warning and left out.
     """
     limit = _half_of_memory() if memory_limit is None else memory_limit
-    path = FASHION_MNIST if str(source) == "fashion-mnist" else Path(source).expanduser()
+    path = _source_path(source)
     if not path.exists():
         hint = ""
         if path == FASHION_MNIST:
@@ -127,6 +127,15 @@ def load_images(
     else:
         raise DataError(f"{path} is not a source of images; --data takes {SOURCES}")
     return found
+
+
+def has_test_part(source: str | Path) -> bool:
+    """Whether `load_images(source, ..., "test")` has held-out images to read."""
+    return any(_source_path(source).glob(f"{IDX_STEMS['test']}-*-ubyte*"))
+
+
+def _source_path(source: str | Path) -> Path:
+    return FASHION_MNIST if str(source) == "fashion-mnist" else Path(source).expanduser()
 
 
 def _half_of_memory() -> int:

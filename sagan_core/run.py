@@ -201,7 +201,7 @@ class Run:
         write_card(self.folder)
 
     def _about(self) -> dict[str, Any]:
-        out = {name: value for name, value in self.options.items() if name != "out"}
+        done = {**self.options, "images": self.state.images}
         return {
             "data": self.data.source,
             "data_images": len(self.data),
@@ -209,7 +209,7 @@ class Run:
             "steps": self.state.step,
             "seconds": round(self.state.seconds),
             "hardware": hardware(self.state.device),
-            "command": command_line(out, self.folder),
+            "command": command_line(done, self.folder),
             "recipe": asdict(self.state.recipe),
         }
 

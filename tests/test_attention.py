@@ -191,9 +191,11 @@ def test_fields_rebuild_the_layer(networks, latents):
     generator, _ = networks
     layer = generator.blocks[2].attention
     seen = []
-    with layer.register_forward_hook(lambda _, __, y: seen.append(y)):
-        with record_attention(generator) as fields:
-            generator(*latents)
+    with (
+        layer.register_forward_hook(lambda _, __, y: seen.append(y)),
+        record_attention(generator) as fields,
+    ):
+        generator(*latents)
     recorded = fields["blocks.2.attention"]
     torch.testing.assert_close(seen[0], recorded.x + recorded.gamma * recorded.out)
     value = layer.pool(layer.value(recorded.x)).flatten(2).transpose(1, 2)
@@ -279,7 +281,7 @@ def test_autocast_records_float32(networks, latents):
     torch.testing.assert_close(recorded.weights.sum(-1), torch.ones(2, 64))
 
 
-def test_what_cannot_be_hooked_raises(networks, latents):
+def test_what_cannot_be_hooked_raises(networks):
     generator, _ = networks
     with (
         pytest.raises(ValueError, match="Linear has no SelfAttention"),
@@ -302,6 +304,8 @@ def test_a_compiled_wrapper_that_ran_before_is_not_silent(networks, latents):
     generator, _ = networks
     compiled = torch.compile(generator, backend="eager")
     compiled(*latents)
-    with pytest.raises(RuntimeError, match="nothing was recorded"):
-        with record_attention(generator):
-            compiled(*latents)
+    with (
+        pytest.raises(RuntimeError, match="nothing was recorded"),
+        record_attention(generator),
+    ):
+        compiled(*latents)

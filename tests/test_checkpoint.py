@@ -127,7 +127,9 @@ def test_a_wrong_config_is_named(folder, change, message):
 
 
 def test_what_is_missing_is_said(folder):
-    with pytest.raises(CheckpointError, match="does not exist; expected a folder with config.json"):
+    with pytest.raises(
+        CheckpointError, match=r"does not exist; expected a folder with config\.json"
+    ):
         load_checkpoint(folder / "nowhere")
     with pytest.raises(CheckpointError, match="is a file, not a folder"):
         load_checkpoint(folder / "config.json")

@@ -137,7 +137,7 @@ def test_few_broken_images_are_named_and_left_out(tmp_path):
 
 def test_many_broken_images_stop_the_run(tmp_path):
     fill_with_broken(tmp_path, 50, 2)
-    with pytest.raises(DataError, match="2 of 52 images.*More than 1%"):
+    with pytest.raises(DataError, match=r"2 of 52 images.*More than 1%"):
         load_images(tmp_path, 32)
 
 
@@ -173,7 +173,7 @@ def test_bad_npz(tmp_path, arrays, message):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(DataError, match="no data at .*--data takes 'fashion-mnist'"):
+    with pytest.raises(DataError, match=r"no data at .*--data takes 'fashion-mnist'"):
         load_images(tmp_path / "nowhere", 32)
     with pytest.raises(DataError, match="no images in"):
         load_images(tmp_path, 32)

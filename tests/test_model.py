@@ -1,6 +1,7 @@
 """The networks against the released code's shapes, counted by hand."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_paper_generator_tensor_by_tensor():
         found = trainable(Generator(SAGANConfig.paper()))
     expected = {"project.weight": (16384, 128), "project.bias": (16384,)}
     widths = [1024, 1024, 512, 256, 128, 64]
-    for block, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for block, (inputs, outputs) in enumerate(pairwise(widths)):
         name = f"blocks.{block}"
         for norm, channels in (("norm1", inputs), ("norm2", outputs)):
             expected[f"{name}.{norm}.gain"] = (1000, channels)
@@ -65,7 +66,7 @@ def test_paper_discriminator_tensor_by_tensor():
         found = trainable(Discriminator(SAGANConfig.paper()))
     expected = {}
     widths = [3, 64, 128, 256, 512, 1024, 1024]
-    for block, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for block, (inputs, outputs) in enumerate(pairwise(widths)):
         name = f"blocks.{block}"
         expected |= conv(f"{name}.conv1", inputs, outputs, 3)
         expected |= conv(f"{name}.conv2", outputs, outputs, 3)

@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_named():
     state = TrainState.start(CONFIG, Recipe(batch_size=8))
     with torch.no_grad():
         state.discriminator.to_logit.bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="not finite .* up to 2; the last saved state is kept"):
+    with pytest.raises(TrainingError, match=r"not finite .* up to 2; the last saved state is kept"):
         steps(state, 2)
 
 

@@ -1,0 +1,60 @@
+"""Open the page: `python app.py`, or `python app.py --checkpoint checkpoints/NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+CHECKPOINT = Path(__file__).parent / "checkpoints" / "fashion-mnist-32"
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; `arguments` defaults to that of this process."""
+    # On a Hugging Face Space the page is reached from outside the container.
+    host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+    parser = argparse.ArgumentParser(
+        description="Show what a SAGAN's self-attention looks at.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, default=CHECKPOINT, metavar="DIR", help="folder to open"
+    )
+    parser.add_argument("--host", default=host, help="interface to listen on")
+    parser.add_argument("--port", type=int, help="port; without it the first free one from 7860 on")
+    parser.add_argument("--share", action="store_true", help="also open a public link")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted. Returns the exit code: 2 when there is nothing to serve."""
+    options = parse(arguments)
+    # Imported late, so that --help and a wrong option answer at once.
+    from sagan_core.checkpoint import CheckpointError, load_checkpoint
+
+    try:
+        checkpoint = load_checkpoint(options.checkpoint)
+    except CheckpointError as error:
+        return _fail(error)
+    from viz.page import build_page, launch_page
+
+    try:
+        page = build_page(checkpoint)
+    except ValueError as error:
+        return _fail(error)
+    try:
+        launch_page(page, options.host, options.port, options.share)
+    except OSError as error:
+        return _fail(f"cannot serve on {options.host}, port {options.port or '7860 on'}: {error}")
+    return 0
+
+
+def _fail(error: Exception | str) -> int:
+    print(f"app.py: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What the browser tests share: a page that records its requests and complaints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from playwright.sync_api import Browser, Page
+
+READY = ".lens[data-state=ready]"
+EXPLORER = "document.querySelector('.lens').explorer"
+
+
+@dataclass
+class Visit:
+    """An open page, with the addresses it asked for and what it complained of."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def state(self) -> dict:
+        return self.page.evaluate(f"{EXPLORER}.state()")
+
+    def pins(self) -> list[list[int]]:
+        return self.state()["pins"]
+
+    def ready(self) -> Visit:
+        self.page.wait_for_selector(READY)
+        return self
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Coordinates on the screen of a place on the large image, given from 0 to 1."""
+        box = self.page.locator(".picture").bounding_box()
+        assert box
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def hover(self, x: float, y: float) -> None:
+        self.page.mouse.move(*self.at(x, y))
+
+    def click(self, x: float, y: float) -> None:
+        self.page.mouse.click(*self.at(x, y))
+
+    def frame(self) -> None:
+        """Wait until the next frame is painted."""
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+    def preview(self) -> dict | None:
+        """The cell {row, col} whose map lies over the large image."""
+        self.frame()
+        return self.page.evaluate(f"{EXPLORER}.preview")
+
+
+@contextmanager
+def visit(
+    chromium: Browser, address: str, width: int = 1280, height: int = 900, ratio: float = 1, **more
+) -> Iterator[Visit]:
+    """Open an address in a fresh browser profile and wait for the picture."""
+    context = chromium.new_context(
+        viewport={"width": width, "height": height}, device_scale_factor=ratio, **more
+    )
+    context.set_default_timeout(20_000)
+    visit = Visit(context.new_page())
+    visit.page.on("request", lambda request: visit.requests.append(request.url))
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.page.on(
+        "console",
+        lambda message: (
+            visit.complaints.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
+    try:
+        visit.page.goto(address)
+        yield visit.ready()
+    finally:
+        context.close()

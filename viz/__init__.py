@@ -1,0 +1,1 @@
+"""Pictures of attention: the page, its explorer, and still figures."""
