@@ -31,7 +31,8 @@ def test_an_address_overrides_what_it_names_only():
     view = view_from_address({"layer": "b", "compare": "average"}, DEFAULT, GRIDS, 3)
     assert view == View(Recipe(1, 2, 1.0), "b", (), "average")
     view = view_from_address({"seed": "7", "opacity": "0.25"}, DEFAULT, GRIDS, 3)
-    assert view == View(Recipe(7, 2, 1.0), "a", ((0, 0),), opacity=0.25)
+    assert view == View(Recipe(7, 2, 1.0), "a", (), opacity=0.25)
+    assert view_from_address({"opacity": "0.25"}, DEFAULT, GRIDS, 3).pins == DEFAULT.pins
 
 
 def test_an_address_cannot_give_a_class_to_a_model_without():

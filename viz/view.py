@@ -73,7 +73,7 @@ def view_from_address(
         view = replace(view, baseline=query["compare"])  # type: ignore[arg-type]
     if "pins" in query:
         view = replace(view, pins=_pins_from_text(query["pins"], grids[layer]))
-    elif layer != default.layer:
+    elif (recipe, layer) != (default.recipe, default.layer):
         view = replace(view, pins=())
     return view
 
