@@ -13,7 +13,7 @@ const HINT = "Move over the image to see where each point looked. Click to pin a
 const TOUCH_HINT = "Tap the image to pin a point, drag a pin to move it.";
 const SPEAK_AFTER = 400; // milliseconds of rest before a changed pin is read aloud
 
-/** Start on Gradio's element; `props.value` is what `Explorer.postprocess` gave. */
+/** Start on Gradio's element; `props.value` is a `scene_value`. */
 export function start({ element, props, watch }) {
   const explorer = new Explorer(element);
   element.explorer = element.querySelector(".lens").explorer = explorer;
