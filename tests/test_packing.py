@@ -15,7 +15,7 @@ from sagan_core.attention import AttentionField
 from sagan_core.sample import Sample
 from viz.explorer.notes import HARDLY_CHANGES, MUCH_THE_SAME, layer_notes
 from viz.explorer.packing import half_precision, pack
-from viz.explorer.suggestions import suggested_pins
+from viz.suggestions import suggested_pins
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ DejaVu Sans comes with matplotlib, so that a figure is the same on every machine
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
 FAMILY = "DejaVu Sans"
-MOST_CHARACTERS = 500  # of a text that is broken into lines; the rest is cut off
 
 
 def write(
@@ -65,19 +64,26 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, most: int 
 
     `width` and `size` are points. What does not fit in the last line is replaced by "…".
     """
-    measure = _ruler(size, bold)
-    whole = text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
+
+    def measure(line: str) -> float:
+        return text_width(line, size, bold=bold)
+
+    def fitting(word: str) -> int:
+        """How many of its characters fit in a line; one at least."""
+        lengths = range(1, len(word) + 1)
+        return max(1, bisect_right(lengths, width, key=lambda length: measure(word[:length])))
+
     lines: list[str] = []
-    for word in whole.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and measure(longer) <= width:
-            lines[-1] = longer
+    words = text[:2000].split()[::-1]  # more than fills the lines; long words take long to measure
+    while words and len(lines) <= most:
+        word = words.pop()
+        if lines and measure(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
             continue
-        while measure(word) > width and len(word) > 1:
-            fits = next(n for n in range(len(word) - 1, 0, -1) if n == 1 or measure(word[:n]) <= width)
-            lines.append(word[:fits])
-            word = word[fits:]
-        lines.append(word)
+        fits = fitting(word)
+        lines.append(word[:fits])
+        if word[fits:]:
+            words.append(word[fits:])
     if len(lines) <= most:
         return lines
     last = lines[most - 1]
@@ -86,18 +92,14 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, most: int 
     return [*lines[: most - 1], last + "…"]
 
 
-def _ruler(size: float, bold: bool) -> Callable[[str], float]:
-    """A function from text to its width in points."""
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """How wide `text` is in `size` points: points."""
     from matplotlib.font_manager import get_font
 
     font = get_font(_font_file(bold))
-
-    def measure(text: str) -> float:
-        font.set_size(size, 720)  # ten dots per point
-        font.set_text(text)
-        return float(font.get_width_height()[0]) / 64 / 10
-
-    return measure
+    font.set_size(size, 720)  # ten dots per point
+    font.set_text(text)
+    return float(font.get_width_height()[0]) / 64 / 10
 
 
 def _font(size: float, bold: bool) -> FontProperties:

@@ -24,8 +24,8 @@ from sagan_core.sample import MAX_SEED, Sample, generate
 
 from .explorer import Scene, explorer, scene_value
 from .explorer.notes import layer_label
-from .explorer.suggestions import suggested_pins
 from .store import SampleStore
+from .suggestions import suggested_pins
 from .view import ADDRESS_KEYS, Recipe, View, view_from_address, view_from_browser
 
 STYLE = Path(__file__).with_name("page.css")
@@ -172,7 +172,7 @@ class Lens:
         """The result, with a ValueError turned into a message for the person at the page."""
         try:
             return work()
-        except ValueError as error:
+        except (ValueError, LookupError) as error:
             raise gr.Error(str(error), print_exception=False) from error
 
 
