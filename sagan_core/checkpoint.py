@@ -81,9 +81,8 @@ class Checkpoint:
         known = self.snapshots()
         if images not in known:
             raise CheckpointError(f"no snapshot at {images} images; there are {list(known)}")
-        generator = Generator(self.config)
-        _load_weights(generator, known[images])
-        return generator.to(next(self.generator.parameters()).device).eval()
+        device = next(self.generator.parameters()).device
+        return _load(Generator, self.config, known[images], device)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -196,19 +195,10 @@ def _load(
     path: Path,
     device: torch.device | str,
 ) -> Network:
+    """Build a network of the file's weights, after checking every name, shape and number."""
+    tensors = _read_tensors(path)
+    _check_size(config, make is Generator, sum(tensor.numel() for tensor in tensors.values()))
     network = make(config)
-    _load_weights(network, path)
-    return network.to(device).eval()
-
-
-def _load_weights(network: nn.Module, path: Path) -> None:
-    """Copy a safetensors file into a network, after checking every name, shape and number."""
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}); pickled files are never opened"
-        ) from error
     expected = network.state_dict()
     for name in expected:
         if name not in tensors:
@@ -224,3 +214,24 @@ def _load_weights(network: nn.Module, path: Path) -> None:
         if not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
     network.load_state_dict(tensors)
+    return network.to(device).eval()
+
+
+def _check_size(config: SAGANConfig, has_latents: bool, stored: int) -> None:
+    """Refuse a config whose largest layers alone outnumber the file, before they take memory."""
+    widest = min(config.generator_channels(4), config.discriminator_channels(4))
+    projection = 16 * widest * config.latent_size if has_latents else 0
+    if max(9 * widest**2, projection) > stored:
+        raise CheckpointError(
+            f"{CONFIG} asks for {widest} channels and {config.latent_size} latents; "
+            f"the weights are {stored} numbers, too few for that"
+        )
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}); pickled files are never opened"
+        ) from error
