@@ -101,6 +101,13 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Remove what `write_whole` left behind when its process was killed in the middle."""
+    for file in folder.rglob(".*.????????"):
+        if file.with_name(file.name[1:-9]).suffix and file.is_file():
+            file.unlink()
+
+
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The lines of a `history.jsonl`; a last line cut off by a crash is left out."""
     if not path.is_file():

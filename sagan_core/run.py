@@ -25,7 +25,14 @@ import torch
 from tqdm import tqdm
 
 from .card import write_card
-from .checkpoint import HISTORY, read_history, save_checkpoint, save_snapshot, write_whole
+from .checkpoint import (
+    HISTORY,
+    read_history,
+    remove_partial_files,
+    save_checkpoint,
+    save_snapshot,
+    write_whole,
+)
 from .data import SOURCES, DataError, ImageSet, load_images
 from .model import RESOLUTIONS, SAGANConfig
 from .sample import sample_grid
@@ -177,6 +184,7 @@ class Run:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a saved state; what was written after it is forgotten."""
         self.state.load_state_dict(saved["state"])
+        remove_partial_files(self.folder)
         history = self.folder / HISTORY
         kept = [line for line in read_history(history) if line["step"] <= self.state.step]
         write_whole(history, "".join(json.dumps(line) + "\n" for line in kept).encode())

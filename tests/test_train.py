@@ -233,10 +233,12 @@ def test_kill_and_resume_is_bit_identical(data, tmp_path):
         process.wait()
     interrupted = torch.load(killed / "state.pt", weights_only=True)["state"]["step"]
     assert 0 < interrupted < 150
+    (killed / ".state.pt.abcd1234").write_bytes(b"half")
     resumed = subprocess.run([*line, "--resume"], env=fast_saves, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("generator.safetensors", "discriminator.safetensors"):
         assert_same(load_file(tmp_path / "whole" / name), load_file(killed / name))
+    assert not list(killed.rglob(".*"))
     lines = [json.loads(x) for x in (killed / "history.jsonl").read_text().splitlines()]
     assert Counter(line["step"] for line in lines) == Counter([100])
 
