@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     try:
         launch_page(page, options.host, options.port, options.share)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         return _fail(f"cannot serve on {options.host}, port {options.port or '7860 on'}: {error}")
     return 0
 

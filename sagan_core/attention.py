@@ -60,14 +60,14 @@ class Attend(nn.Module):
                 weights = _same_shape(edit(weights), weights)
             attended = weights.to(value.dtype) @ _rows(value)
         else:
-            # Fused kernels want equal widths; zeros added to queries and keys change no product.
-            missing = (0, max(0, value.shape[1] - query.shape[1]))
-            attended = F.scaled_dot_product_attention(
-                F.pad(_rows(query), missing).unsqueeze(1),
-                F.pad(_rows(key), missing).unsqueeze(1),
-                _rows(value).unsqueeze(1),
-                scale=1.0,
-            ).squeeze(1)  # (B, N_query, D)
+            # Fused kernels want equal widths and channels last; added zeros change no product.
+            channels = max(query.shape[1], value.shape[1])
+            q, k, v = (
+                F.pad(_rows(tensor), (0, channels - tensor.shape[1])).contiguous().unsqueeze(1)
+                for tensor in (query, key, value)
+            )
+            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
+            attended = attended[:, :, : value.shape[1]]  # (B, N_query, D)
         return attended.transpose(1, 2).unflatten(2, (height, width))
 
 
@@ -199,7 +199,8 @@ class AttentionField:
         The mutual information between query and key position for a uniform query: the mean
         over queries of KL(row || mean row).
         """
-        mean_row = self._mean_row.unsqueeze(1)
+        # A key at which next to nobody looks must not make the logarithm infinite.
+        mean_row = self._mean_row.clamp_min(torch.finfo(torch.float32).tiny).unsqueeze(1)
         total = torch.zeros(len(self.query), dtype=torch.float64)
         for rows in self._row_blocks():
             divergence = torch.xlogy(rows, rows) - torch.xlogy(rows, mean_row)

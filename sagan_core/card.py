@@ -64,7 +64,7 @@ def _head(checkpoint: Checkpoint) -> str:
 
 
 def _training(about: Mapping[str, Any]) -> str:
-    if "command" not in about:
+    if not {"command", "images", "seconds", "data"} <= about.keys():
         return ""
     rate = about["images"] / max(1, about["seconds"])
     text = _paragraph(
@@ -98,7 +98,7 @@ def _layers(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> str:
 
 def _quality(metrics: Mapping[str, Any]) -> str:
     accuracy = metrics.get("accuracy")
-    if not accuracy:
+    if not accuracy or not accuracy["real"]:
         return ""
     meanings = {
         "real": "real-to-real: trained on real images, tested on held-out real images",

@@ -103,8 +103,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what `write_whole` left behind when its process was killed in the middle."""
-    for file in folder.rglob(".*.????????"):
-        if file.with_name(file.name[1:-9]).suffix and file.is_file():
+    written = {".json", ".safetensors", ".jsonl", ".png", ".md", ".pt"}
+    for file in (*folder.glob(".*.????????"), *(folder / SNAPSHOTS).glob(".*.????????")):
+        if Path(file.name[1:-9]).suffix in written and file.is_file():
             file.unlink()
 
 
@@ -182,11 +183,13 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> C
 
 def _read_config(path: Path) -> tuple[SAGANConfig, tuple[str, ...], dict[str, Any]]:
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']!r}, and this version reads {FORMAT}")
         config = SAGANConfig.from_dict(about["model"])
         class_names = tuple(map(str, about["class_names"]))
         training = dict(about["training"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(f"{path} is not a SAGAN Lens config: {reason}") from error
     if len(class_names) != config.classes:
@@ -205,7 +208,8 @@ def _load(
     """Build a network of the file's weights, after checking every name, shape and number."""
     tensors = _read_tensors(path)
     _check_size(config, make is Generator, sum(tensor.numel() for tensor in tensors.values()))
-    network = make(config)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
+        network = make(config)
     expected = network.state_dict()
     for name in expected:
         if name not in tensors:
@@ -217,6 +221,10 @@ def _load(
             raise CheckpointError(
                 f"{path}: {name} has shape {tuple(tensor.shape)}; "
                 f"{CONFIG} asks for {tuple(expected[name].shape)}"
+            )
+        if tensor.dtype not in (expected[name].dtype, torch.float16):
+            raise CheckpointError(
+                f"{path}: {name} is {tensor.dtype}; it must be {expected[name].dtype}"
             )
         if not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {name} holds numbers that are not finite")

@@ -39,8 +39,22 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+# Number of images and first labels of the training and the test file.
+FASHION_MNIST_STARTS = ((60000, 9, 0, 0, 3, 0, 2, 7, 2), (10000, 9, 2, 1, 1, 6, 1, 4, 6))
 IDX_STEMS = {"train": "train", "test": "t10k"}
-IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".ps", ".eps"}
+PICTURES = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 ico avif"
+IMAGE_SUFFIXES = frozenset(f".{name}" for name in PICTURES.split())
+# What Pillow raises for files that are damaged, in their pixels or in their EXIF block.
+DECODING_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 BROKEN_SHARE = 0.01
 SOURCES = (
     "'fashion-mnist', a folder with its IDX files, a folder of images (sub-folders are classes), "
@@ -73,6 +87,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fingerprint(self) -> int:
+        """A checksum of the labels and of some images: other data have another."""
+        some = np.ascontiguousarray(self.images[:: max(1, len(self) // 64)])
+        return zlib.crc32(some.tobytes(), zlib.crc32(self.labels.tobytes()))
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) indices -> float images (B, C, R, R) in [-1, 1] and labels (B,)."""
@@ -197,7 +216,7 @@ def _load_idx(
     if images.shape[1:] == (28, 28):
         images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     classes = int(labels.max()) + 1
-    fashion = classes == 10 and "fashion" in image_file.parent.name
+    fashion = (len(labels), *labels[:8].tolist()) in FASHION_MNIST_STARTS
     names = FASHION_MNIST_CLASSES if fashion else tuple(map(str, range(classes)))
     pixels = _fit_arrays(images[..., None], resolution, channels or 1, limit)
     return ImageSet(pixels, labels, names, "Fashion-MNIST" if fashion else str(image_file.parent))
@@ -269,7 +288,7 @@ def _load_folder(folder: Path, resolution: int, channels: int | None, limit: int
         try:
             with Image.open(paths[kept[place]]) as image:
                 pixels[place] = fit_image(image, resolution, channels)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except DECODING_ERRORS as error:
             return str(error)
         return None
 
@@ -323,7 +342,7 @@ def _inspect(paths: Sequence[Path]) -> tuple[bool, dict[int, str]]:
         try:
             with Image.open(paths[index]) as image:
                 return image.mode, None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except DECODING_ERRORS as error:
             return "", str(error)
 
     modes = _in_threads(mode, range(len(paths)), "reading headers")
@@ -375,5 +394,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise ValueError(f"values from {values.min()} to {values.max()} are neither 8 nor 16 bits")
+    if image.mode == "F" and values.max() <= 1:
+        values = values * 255
     scale = 257 if image.mode.startswith("I;16") or values.max() > 255 else 1
     return Image.fromarray(np.round(values / scale).astype(np.uint8))

@@ -73,18 +73,21 @@ class SAGANConfig:
         return cls(**{**values, **lists})
 
     def __post_init__(self) -> None:
-        self._require("resolution", self.resolution in RESOLUTIONS, f"one of {RESOLUTIONS}")
-        self._require("image_channels", self.image_channels in (1, 3), "1 or 3")
-        for name, least in (
-            ("classes", 0),
-            ("latent_size", 1),
-            ("width", 1),
-            ("query_divisor", 1),
-            ("value_divisor", 1),
+        for name, least, most in (
+            ("resolution", 32, 256),
+            ("image_channels", 1, 3),
+            ("classes", 0, 1_000_000),
+            ("latent_size", 1, 65_536),
+            ("width", 1, 4096),
+            ("query_divisor", 1, 4096),
+            ("value_divisor", 1, 4096),
         ):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            self._require(name, whole and value >= least, f"a whole number from {least}")
+            holds = whole and least <= value <= most
+            self._require(name, holds, f"a whole number from {least} to {most}")
+        self._require("resolution", self.resolution in RESOLUTIONS, f"one of {RESOLUTIONS}")
+        self._require("image_channels", self.image_channels in (1, 3), "1 or 3")
         self._require("pool_keys", isinstance(self.pool_keys, bool), "true or false")
         self._require_places("attention", self.generator_resolutions, self.generator_channels)
         self._require_places(
@@ -93,7 +96,7 @@ class SAGANConfig:
 
     def _require(self, field: str, holds: bool, accepted: str) -> None:
         if not holds:
-            raise ValueError(f"{field} is {getattr(self, field)!r}; it must be {accepted}")
+            raise ValueError(f"{field} is {repr(getattr(self, field))[:80]}; it must be {accepted}")
 
     def _require_places(self, field: str, possible: tuple[int, ...], channels: Any) -> None:
         places = getattr(self, field)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from .card import write_card
 from .checkpoint import (
+    CONFIG,
     HISTORY,
     read_history,
     remove_partial_files,
@@ -183,6 +184,12 @@ class Run:
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a saved state; what was written after it is forgotten."""
+        data = {"images": len(self.data), "fingerprint": self.data.fingerprint()}
+        if saved["data"] != data:
+            raise ValueError(
+                f"the saved run was on {saved['data']['images']} other images than the "
+                f"{len(self.data)} of {self.data.source}; for other data give another --out"
+            )
         self.state.load_state_dict(saved["state"])
         remove_partial_files(self.folder)
         history = self.folder / HISTORY
@@ -193,12 +200,18 @@ class Run:
         """Write `state.pt`. Raises TrainingError, writing nothing, after a loss not finite."""
         self.state.check_finite()
         buffer = io.BytesIO()
-        torch.save({"options": self.options, "state": self.state.state_dict()}, buffer)
+        data = {"images": len(self.data), "fingerprint": self.data.fingerprint()}
+        whole = {"options": self.options, "data": data, "state": self.state.state_dict()}
+        torch.save(whole, buffer)
         write_whole(self.folder / STATE, buffer.getvalue())
         self._saved_at = time.monotonic()
 
     def save_checkpoint(self) -> None:
-        """Write the averaged generator, the discriminator, the sample grid and the model card."""
+        """Write the averaged generator, the discriminator, the sample grid and the model card.
+
+        Raises TrainingError, writing nothing, where a loss or a weight is not finite.
+        """
+        self.state.check_finite()
         self.folder.mkdir(parents=True, exist_ok=True)
         generator = self.state.averaged_generator()
         names = self.data.class_names if self.state.config.classes else ()
@@ -245,6 +258,7 @@ class Run:
 
     def snapshot(self) -> None:
         """Keep the averaged generator as it is now, for the timeline."""
+        self.state.check_finite()
         save_snapshot(self.folder, self.state.averaged_generator(), self.state.images)
 
     def go(self, images: int) -> bool:
@@ -271,8 +285,8 @@ class Run:
                 if step.losses is not None:
                     bar.set_postfix_str(describe(step), refresh=False)
                 bar.update(self.state.recipe.batch_size)
-        self.save_state()
-        self.save_checkpoint()
+            self.save_state()
+            self.save_checkpoint()
         return not stopped
 
 
@@ -336,6 +350,8 @@ def _saved_run(folder: Path) -> dict[str, Any] | None:
     except Exception as error:  # torch raises many kinds for a file that is not its own
         reason = str(error).split("\n")[0]
         raise ValueError(f"{folder / STATE} is not a saved run: {reason}") from error
+    if not isinstance(saved, dict) or not {"options", "data", "state"} <= saved.keys():
+        raise ValueError(f"{folder / STATE} is not a saved run of this version")
     return saved
 
 
@@ -349,6 +365,11 @@ def open_run(given: dict[str, Any]) -> Run:
             f"{folder} holds a run after {images} images: --resume goes on with it; "
             "for a new one give another --out"
         )
+    if not saved and any((folder / name).exists() for name in (CONFIG, HISTORY)):
+        raise ValueError(
+            f"{folder} holds a checkpoint but no {STATE} to go on from, and is not overwritten; "
+            "give another --out"
+        )
     if resume and not saved:
         print(f"no saved state in {folder}: starting from the beginning", file=sys.stderr)
     options = {**DEFAULTS, **(saved["options"] if saved else {}), **given}
@@ -357,7 +378,9 @@ def open_run(given: dict[str, Any]) -> Run:
     device = resolve_device(options["device"])
     if options["precision"] == "auto":
         options["precision"] = "bf16" if bf16_pays(device) else "fp32"
-    if options["threads"]:
+    if options["threads"] is not None:
+        if options["threads"] < 1:
+            raise ValueError(f"threads is {options['threads']}; it must be a whole number from 1")
         torch.set_num_threads(options["threads"])
     for name in ("images", "log_every", "sample_every"):
         if options[name] < 1:

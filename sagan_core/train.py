@@ -70,6 +70,7 @@ class Recipe:
             "discriminator_rate": (0 < self.discriminator_rate < 1, "between 0 and 1"),
             "beta2": (0 <= self.beta2 < 1, "from 0 and below 1"),
             "ema_decay": (0 <= self.ema_decay < 1, "from 0 and below 1"),
+            "seed": (0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         }
         for name, (holds, accepted) in checks.items():
             if not holds:
@@ -134,10 +135,11 @@ class TrainState:
         return self.loss_sums.device
 
     def check_finite(self) -> None:
-        """Raise TrainingError when a loss since the last logged step was not finite."""
-        if not self.loss_sums.isfinite().all():
+        """Raise TrainingError when a loss since the last logged step or a weight is not finite."""
+        tensors = (self.loss_sums, *self.average.values(), *self.discriminator.parameters())
+        if not all(tensor.isfinite().all() for tensor in tensors):
             raise TrainingError(
-                f"a loss is not finite (sums {self.loss_sums.tolist()}) in the "
+                f"a loss or a weight is not finite (sums {self.loss_sums.tolist()}) in the "
                 f"{self.losses_summed} steps up to {self.step}; the last saved state is kept. "
                 "Lower learning rates may help"
             )
@@ -379,7 +381,7 @@ def _update_average(state: TrainState) -> None:
 
 
 def summarise(field: AttentionField) -> dict[str, float]:
-    """A layer in numbers, means over images and positions.
+    """A layer in numbers: means over images and positions, of the update the median.
 
     gamma; update, ||gamma out|| / ||x||; entropy and dependence in nats; and the effective number
     of keys, exp(entropy), of `keys`.

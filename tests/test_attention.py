@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sagan_core import (
     Attend,
@@ -90,6 +91,22 @@ def test_large_fields_are_walked_in_blocks():
     assert len(list(attention._row_blocks())) > 1
     torch.testing.assert_close(attention.mean_row().flatten(1), attention.weights.mean(1))
     assert attention.received_by(3, 3).shape == (1, 48, 48)
+
+
+def test_a_key_next_to_nobody_looks_at_keeps_dependence_finite():
+    query, key = torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
+    query[..., 0], key[..., 1] = 1, -102.0
+    query[..., 1] = 1.1
+    assert field(query, key).dependence().isfinite()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("value_channels", [2, 8, 16])
+def test_the_kernel_is_fused_in_every_layout(layout, value_channels):
+    query, key = (tensor.to(memory_format=layout) for tensor in planted(channels=8))
+    value = torch.randn(2, value_channels, 2, 3).to(memory_format=layout)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # raises where that kernel does not fit
+        Attend()(query, key, value)
 
 
 def test_dependence_is_zero_for_equal_rows_and_log_n_for_a_permutation():

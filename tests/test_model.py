@@ -118,6 +118,7 @@ def test_every_size_gives_images_and_logits(resolution, image_channels, classes)
     ("values", "message"),
     [
         ({"resolution": 48}, "resolution is 48; it must be one of"),
+        ({"resolution": 64.0}, "resolution is 64.0"),
         ({"image_channels": 2}, "image_channels is 2; it must be 1 or 3"),
         ({"classes": -1}, "classes is -1; it must be a whole number from 0"),
         ({"width": 0}, "width is 0; it must be a whole number from 1"),

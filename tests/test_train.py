@@ -292,6 +292,27 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path, capfd):
     assert "--resume goes on with it" in capfd.readouterr().err
     assert main(command(data, out, 20, "--resume", "--width", "16")) == 2
     assert "width 8 -> 16" in capfd.readouterr().err
+    other = folder_of_pictures(tmp_path / "other", 30)
+    assert main(command(other, out, 20, "--resume")) == 2
+    assert "was on 24 other images than the 30" in capfd.readouterr().err
     (out / "state.pt").write_bytes(b"nonsense")
     assert main(command(data, out, 20, "--resume")) == 2
     assert "is not a saved run" in capfd.readouterr().err
+    (out / "state.pt").unlink()
+    before = (out / "generator.safetensors").read_bytes()
+    assert main(command(data, out, 20, "--resume")) == 2
+    assert "no state.pt to go on from" in capfd.readouterr().err
+    assert (out / "generator.safetensors").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(data, tmp_path, capfd):
+    out = tmp_path / "x"
+    assert main(command(data, out, 20)) == 0
+    good = {path: path.read_bytes() for path in out.glob("*.safetensors")}
+    saved = torch.load(out / "state.pt", weights_only=True)
+    saved["state"]["discriminator"]["to_logit.bias"].fill_(float("nan"))
+    torch.save(saved, out / "state.pt")
+    more = ("--resume", "--sample-every", "10")
+    assert main(command(data, out, 60, *more)) == 2
+    assert "not finite" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in out.glob("*.safetensors")} == good

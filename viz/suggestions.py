@@ -53,7 +53,7 @@ def _candidates(field: AttentionField) -> Tensor:
 
 def _interest(field: AttentionField, image: np.ndarray, cells: Tensor, rows: Tensor) -> Tensor:
     """(n,): large where the image is not background and the map is the point's own."""
-    mean = field.mean_row()[0].flatten()
+    mean = field.mean_row()[0].flatten().clamp_min(torch.finfo(torch.float32).tiny)
     own = (torch.xlogy(rows, rows) - torch.xlogy(rows, mean)).sum(1).clamp_min(0)  # nats
     return (own + 0.05) * (_foreground(image, field)[cells[:, 0], cells[:, 1]] + 0.02)
 
