@@ -55,6 +55,7 @@ DECODING_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
+SPLITS = ("train", "training", "val", "valid", "validation", "test")
 BROKEN_SHARE = 0.01
 SOURCES = (
     "'fashion-mnist', a folder with its IDX files, a folder of images (sub-folders are classes), "
@@ -229,7 +230,7 @@ def _load_npz(path: Path, resolution: int, channels: int | None, limit: int) -> 
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable .npz of plain arrays: {error}") from error
     images = arrays.get("images", arrays.get("x_train"))
     if images is None or images.dtype != np.uint8 or images.ndim not in (3, 4):
@@ -239,7 +240,7 @@ def _load_npz(path: Path, resolution: int, channels: int | None, limit: int) -> 
         images = images[..., None]
     if images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
-    if images.shape[-1] not in (1, 3) or not len(images):
+    if images.shape[-1] not in (1, 3) or not images.size:
         raise DataError(f"{path}: 'images' has shape {images.shape}; 1 or 3 channels are needed")
     labels = arrays.get("labels", arrays.get("y_train"))
     labels = _checked_labels(path, labels, len(images))
@@ -254,9 +255,10 @@ def _load_npz(path: Path, resolution: int, channels: int | None, limit: int) -> 
 def _checked_labels(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray:
     if labels is None:
         return np.zeros(count, np.int64)
-    if labels.size != count or labels.dtype.kind not in "iu" or labels.min() < 0:
+    whole = labels.size == count and labels.dtype.kind in "iu"
+    if not whole or labels.min() < 0 or labels.max() >= count:
         raise DataError(
-            f"{path}: 'labels' must be {count} whole numbers from 0, "
+            f"{path}: 'labels' must be {count} whole numbers from 0, one class index per image, "
             f"not {labels.dtype} {labels.shape}"
         )
     return labels.reshape(count).astype(np.int64)
@@ -269,7 +271,8 @@ def _fit_arrays(images: np.ndarray, resolution: int, channels: int, limit: int) 
         pixels[:] = images.transpose(0, 3, 1, 2)
         return pixels
     for index, image in enumerate(tqdm(images, "resizing images", leave=False, disable=None)):
-        pixels[index] = fit_image(Image.fromarray(image.squeeze()), resolution, channels)
+        plain = image[..., 0] if image.shape[-1] == 1 else image
+        pixels[index] = fit_image(Image.fromarray(plain), resolution, channels)
     return pixels
 
 
@@ -329,6 +332,13 @@ def _list_folder(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
             f"{folder} holds images ({loose[0].name}, ...) beside folders of images "
             f"({next(iter(classes))}, ...): either every image is in a class folder or none is"
         )
+    for name, found in classes.items():
+        deeper = {path.relative_to(folder).parts[1] for path in found if path.parent.name != name}
+        if name in SPLITS and len(deeper) > 1 and all(p.parent.parent != folder for p in found):
+            raise DataError(
+                f"{folder / name} looks like a part of a data set with its own class folders "
+                f"({', '.join(sorted(deeper)[:3])}, ...): give that folder instead"
+            )
     groups = list(classes.values()) or [loose]
     paths = [path for group in groups for path in group]
     labels = [label for label, group in enumerate(groups) for _ in group]
@@ -363,11 +373,12 @@ def _report_broken(folder: Path, total: int, broken: dict[int, str]) -> None:
     if not broken:
         return
     paths = _list_folder(folder)[0]
+    more = f"; and {len(broken) - 5} more" if len(broken) > 5 else ""
     named = "; ".join(
         f"{paths[index].relative_to(folder)} ({error.split(chr(10))[0][:80]})"
         for index, error in list(broken.items())[:5]
     )
-    text = f"{len(broken)} of {total} images in {folder} cannot be read: {named}"
+    text = f"{len(broken)} of {total} images in {folder} cannot be read: {named}{more}"
     if len(broken) > BROKEN_SHARE * total:
         raise DataError(f"{text}. More than {BROKEN_SHARE:.0%} is too many: remove or mend them")
     warnings.warn(f"{text}. Left out", stacklevel=4)

@@ -40,7 +40,7 @@ from .sample import sample_grid
 from .train import Recipe, Step, TrainingError, TrainState, train
 
 STATE = "state.pt"
-SECONDS_BETWEEN_SAVES = 60.0
+SECONDS_BETWEEN_SAVES, SHARE_FOR_SAVING = 60.0, 0.03  # of the time, at most
 # Log-spaced, and the same for every length of run, so that a longer run adds to them.
 SNAPSHOT_IMAGES = (0, *(digit * 10**power for power in range(3, 9) for digit in (1, 2, 5)))
 
@@ -180,7 +180,7 @@ class Run:
         self, folder: Path, state: TrainState, data: ImageSet, options: dict[str, Any]
     ) -> None:
         self.folder, self.state, self.data, self.options = folder, state, data, options
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_took = time.monotonic(), 0.0
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a saved state; what was written after it is forgotten."""
@@ -199,12 +199,14 @@ class Run:
     def save_state(self) -> None:
         """Write `state.pt`. Raises TrainingError, writing nothing, after a loss not finite."""
         self.state.check_finite()
+        began = time.monotonic()
         buffer = io.BytesIO()
         data = {"images": len(self.data), "fingerprint": self.data.fingerprint()}
         whole = {"options": self.options, "data": data, "state": self.state.state_dict()}
         torch.save(whole, buffer)
         write_whole(self.folder / STATE, buffer.getvalue())
         self._saved_at = time.monotonic()
+        self._save_took = self._saved_at - began
 
     def save_checkpoint(self) -> None:
         """Write the averaged generator, the discriminator, the sample grid and the model card.
@@ -253,8 +255,26 @@ class Run:
         every = self.options["sample_every"]
         if step.images // every > before // every:
             self.save_checkpoint()
-        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+        # A large state takes seconds to write, and is written less often.
+        pause = max(SECONDS_BETWEEN_SAVES, self._save_took / SHARE_FOR_SAVING)
+        if time.monotonic() - self._saved_at > pause:
             self.save_state()
+
+    def describe(self) -> str:
+        """What is trained on what, in one line, so that a wrong folder shows at once."""
+        config, names = self.state.config, self.data.class_names
+        colour = "grey" if config.image_channels == 1 else "colour"
+        classes = "no classes"
+        if config.classes:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            classes = f"{config.classes} classes ({shown})"
+        networks = self.state.generator, self.state.discriminator
+        sizes = (f"{sum(p.numel() for p in n.parameters()) / 1e6:.2f} M" for n in networks)
+        precision = "bf16" if self.state.recipe.bf16 else "fp32"
+        return (
+            f"{len(self.data):,} {colour} images, {classes}; parameters of G and D: "
+            f"{' and '.join(sizes)}; {self.state.device}, {precision}"
+        )
 
     def snapshot(self) -> None:
         """Keep the averaged generator as it is now, for the timeline."""
@@ -376,6 +396,7 @@ def open_run(given: dict[str, Any]) -> Run:
     if "data" not in options:
         raise ValueError(f"--data is missing; it takes {SOURCES}")
     device = resolve_device(options["device"])
+    torch.backends.cudnn.benchmark = True  # shapes never change; without effect on a CPU
     if options["precision"] == "auto":
         options["precision"] = "bf16" if bf16_pays(device) else "fp32"
     if options["threads"] is not None:
@@ -402,10 +423,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(command.parse_args(arguments))
     try:
         run = open_run(given)
+        print(run.describe(), file=sys.stderr)
         finished = run.go(run.options["images"])
     except (ValueError, DataError, TrainingError, OSError) as error:
         print(f"{command.prog}: {error}", file=sys.stderr)
         return 2
+    except torch.OutOfMemoryError:
+        print(
+            f"{command.prog}: out of GPU memory; a smaller --batch-size or --accumulate 2 helps",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print(f"{command.prog}: stopped before anything was trained", file=sys.stderr)
+        return 130
     state = f"{run.state.images:,} images in {run.state.seconds / 60:.1f} minutes"
     if finished:
         print(f"{state}. See it: python app.py --checkpoint {run.folder}")

@@ -72,6 +72,15 @@ def test_folders_are_classes_in_name_order(tmp_path):
     assert found.images[:, 0, 0, 0].tolist() == [200, 200, 10, 10]
 
 
+def test_a_data_set_in_parts_names_the_folder_to_give(tmp_path):
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            save_image(tmp_path / part / name / "0.png", colour(1))
+    with pytest.raises(DataError, match=r"train looks like a part .*\(cat, dog, ...\): give that"):
+        load_images(tmp_path, 32)
+    assert load_images(tmp_path / "train", 32).class_names == ("cat", "dog")
+
+
 def test_a_flat_folder_has_no_classes_and_grey_stays_grey(tmp_path):
     save_image(tmp_path / "a.png", np.full((50, 30), 7, np.uint8))
     save_image(tmp_path / "b.png", np.full((8, 8), 9, np.uint8))
@@ -164,6 +173,8 @@ def test_npz_with_labels_and_names(tmp_path):
         ({"images": np.zeros((2, 8, 8, 4), np.uint8)}, "1 or 3 channels"),
         ({"images": np.zeros((2, 8, 8), np.uint8), "labels": [1]}, "2 whole numbers"),
         ({"images": np.array([{}, 1], object)}, "not a readable .npz"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": [0, 9]}, "one class index per image"),
+        ({"images": np.zeros((2, 0, 0), np.uint8)}, "1 or 3 channels"),
     ],
 )
 def test_bad_npz(tmp_path, arrays, message):

@@ -213,6 +213,7 @@ def test_kill_and_resume_is_bit_identical(data, tmp_path):
     fast_saves = {**os.environ, "OMP_NUM_THREADS": "1"}
     script = (
         "import sys, sagan_core.run as run; run.SECONDS_BETWEEN_SAVES = 0.05; "
+        "run.SHARE_FOR_SAVING = 1; "
         "sys.exit(run.main(sys.argv[1:]))"
     )
     for more in ([], ["--resume"]):

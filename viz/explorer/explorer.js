@@ -204,6 +204,8 @@ class Explorer {
     const index = this.pins.add(cell, this.layer.queryGrid);
     if (index < 0) {
       const full = `There are ${this.pins.most} pins already. Remove one first.`;
+      cancelAnimationFrame(this.frame); // a paint still due would write over the words
+      this.frame = 0;
       this.say(full);
       this.find(".readout").textContent = full;
       return;
