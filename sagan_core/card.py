@@ -20,7 +20,7 @@ def write_card(folder: Path) -> None:
     """
     checkpoint = load_checkpoint(folder)
     file = folder / METRICS
-    metrics = json.loads(file.read_text()) if file.is_file() else {}
+    metrics = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if metrics.get("images") != checkpoint.training.get("images"):
         metrics = {}
     parts = [

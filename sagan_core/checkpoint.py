@@ -113,7 +113,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """The lines of a `history.jsonl`; a last line cut off by a crash is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")
+    lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
 
 

@@ -282,7 +282,7 @@ def _fit_arrays(images: np.ndarray, resolution: int, channels: int, limit: int) 
 def _load_folder(folder: Path, resolution: int, channels: int | None, limit: int) -> ImageSet:
     paths, labels, names = _list_folder(folder)
     grey, broken = _inspect(paths)
-    _report_broken(folder, len(paths), broken)
+    _report_broken(folder, paths, broken)
     channels = channels or (1 if grey else 3)
     kept = [index for index in range(len(paths)) if index not in broken]
     pixels = _empty_pixels((len(kept), channels, resolution, resolution), limit)
@@ -299,7 +299,7 @@ def _load_folder(folder: Path, resolution: int, channels: int | None, limit: int
     failed = {place: error for place, error in enumerate(errors) if error is not None}
     broken.update({kept[place]: error for place, error in failed.items()})
     if failed:
-        _report_broken(folder, len(paths), broken)
+        _report_broken(folder, paths, broken)
         good = [place for place in range(len(kept)) if place not in failed]
         for target, place in enumerate(good):
             pixels[target] = pixels[place]
@@ -369,17 +369,16 @@ def _in_threads(work: Callable[[int], T], items: Iterable[int], what: str) -> li
         )
 
 
-def _report_broken(folder: Path, total: int, broken: dict[int, str]) -> None:
+def _report_broken(folder: Path, paths: Sequence[Path], broken: dict[int, str]) -> None:
     if not broken:
         return
-    paths = _list_folder(folder)[0]
     more = f"; and {len(broken) - 5} more" if len(broken) > 5 else ""
     named = "; ".join(
         f"{paths[index].relative_to(folder)} ({error.split(chr(10))[0][:80]})"
         for index, error in list(broken.items())[:5]
     )
-    text = f"{len(broken)} of {total} images in {folder} cannot be read: {named}{more}"
-    if len(broken) > BROKEN_SHARE * total:
+    text = f"{len(broken)} of {len(paths)} images in {folder} cannot be read: {named}{more}"
+    if len(broken) > BROKEN_SHARE * len(paths):
         raise DataError(f"{text}. More than {BROKEN_SHARE:.0%} is too many: remove or mend them")
     warnings.warn(f"{text}. Left out", stacklevel=4)
 
