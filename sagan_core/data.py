@@ -55,6 +55,7 @@ DECODING_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
+CLASSES = "classes.json"
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 BROKEN_SHARE = 0.01
 SOURCES = (
@@ -408,3 +409,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         values = values * 255
     scale = 257 if image.mode.startswith("I;16") or values.max() > 255 else 1
     return Image.fromarray(np.round(values / scale).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from .data_command import main
+
+    sys.exit(main())
