@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .augment import AUGMENTATIONS
 from .card import write_card
 from .checkpoint import (
     CONFIG,
@@ -61,6 +62,8 @@ DEFAULTS: dict[str, Any] = {
     "discriminator_rate": 4e-4,
     "beta2": 0.9,
     "ema_decay": 0.999,
+    "augment": [],
+    "flip": False,
     "precision": "auto",
     "seed": 0,
     "device": "auto",
@@ -129,6 +132,15 @@ def parser() -> argparse.ArgumentParser:
     add(recipe, "--discriminator-rate", "Adam's learning rate", type=float, metavar="RATE")
     add(recipe, "--beta2", "Adam's: 0.9 in the paper, 0.999 in its code", type=float, metavar="B")
     add(recipe, "--ema-decay", "of the averaged generator, per step", type=float, metavar="D")
+    add(
+        recipe,
+        "--augment",
+        "changed at random in all that the discriminator sees, for small data sets; "
+        f"out of {', '.join(AUGMENTATIONS)}",
+        nargs="*",
+        metavar="KIND",
+    )
+    add(recipe, "--flip", "mirror half of the images (not of one-sided classes)", action=pool)
     return command
 
 
@@ -408,7 +420,8 @@ def open_run(given: dict[str, Any]) -> Run:
             raise ValueError(f"{name} is {options[name]}; it must be a whole number from 1")
     data = load_images(options["data"], options["resolution"])
     names = set(Recipe.__dataclass_fields__) & set(options)
-    recipe = Recipe(**{name: options[name] for name in names}, bf16=options["precision"] == "bf16")
+    chosen = {name: options[name] for name in names} | {"augment": tuple(options["augment"])}
+    recipe = Recipe(**chosen, bf16=options["precision"] == "bf16")
     if recipe.batch_size > len(data):
         raise ValueError(f"batch_size is {recipe.batch_size}; {data.source} has {len(data)} images")
     run = Run(folder, TrainState.start(model_config(options, data), recipe, device), data, options)
