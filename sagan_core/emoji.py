@@ -246,11 +246,14 @@ def build(
     font: Path = FONT,
     test_file: Path = TEST_FILE,
     least: int = LEAST_IMAGES,
+    wanted: Sequence[str] = (),
 ) -> Iterator[str]:
     """Write the data set into a new folder; yields, line by line, what was done and left out.
 
-    Raises DataError for a source that is missing or unusable, a folder that is not empty, or a
-    resolution out of range.
+    Only the classes in `wanted` where it names some.
+
+    Raises DataError for a source that is missing or unusable, a folder that is not empty, a class
+    that there is not, or a resolution out of range.
     """
     smallest, largest = RESOLUTION_RANGE
     if not smallest <= resolution <= largest:
@@ -268,6 +271,10 @@ def build(
         else:
             drawn[one] = picture
     classes = group_classes(drawn, least)
+    if unknown := sorted(set(wanted) - set(classes)):
+        raise DataError(f"no class {', '.join(unknown)}; there are: {'; '.join(classes)}")
+    classes = {name: members for name, members in classes.items() if name in wanted or not wanted}
+    drawn = {one: drawn[one] for members in classes.values() for one in members}
     checksum = _write(folder, classes, drawn, resolution)
 
     yield f"{len(drawn):,} images of {resolution}x{resolution} pixels in {folder}"
@@ -356,11 +363,13 @@ def add_command(commands: Any) -> None:
         metavar="N",
         help=f"images in the smallest class; smaller ones are joined (default {LEAST_IMAGES})",
     )
+    command.add_argument(
+        "--classes", nargs="+", default=(), metavar="CLASS", help="only these (default: all)"
+    )
     command.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    for line in build(
-        options.out, options.resolution, options.font, options.test_file, options.least
-    ):
+    sources = options.font, options.test_file
+    for line in build(options.out, options.resolution, *sources, options.least, options.classes):
         print(line)

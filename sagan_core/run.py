@@ -64,6 +64,8 @@ DEFAULTS: dict[str, Any] = {
     "ema_decay": 0.999,
     "augment": [],
     "flip": False,
+    "balance": False,
+    "gamma": 0.0,
     "precision": "auto",
     "seed": 0,
     "device": "auto",
@@ -140,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="KIND",
     )
+    add(recipe, "--gamma", "that attention starts at: 0 in the paper", type=float, metavar="G")
+    add(recipe, "--balance", "show every class equally often", action=pool)
     add(recipe, "--flip", "mirror half of the images (not of one-sided classes)", action=pool)
     return command
 

@@ -23,6 +23,7 @@ from .attention import AttentionField, attention_layers, record_attention
 from .augment import AUGMENTATIONS, augment, mirror
 from .data import ImageSet
 from .model import Discriminator, Generator, SAGANConfig
+from .order import BalancedOrder, ShuffledOrder
 
 CALIBRATION_BATCHES = 16
 
@@ -49,6 +50,8 @@ class Recipe:
         ema_decay: share of the averaged generator kept at each step.
         augment: what is changed at random in all that the discriminator sees (`augment.augment`);
             nothing in the paper.
+        balance: show every class equally often (`BalancedOrder`).
+        gamma: what every attention layer's gamma starts at; 0 in the paper.
         flip: mirror half of the real images, but for classes that the data set calls one-sided.
         bf16: run the networks under bfloat16 autocast; spectral norm and losses stay float32.
         seed: of the initial weights, the latents and the order of the images.
@@ -62,6 +65,8 @@ class Recipe:
     ema_decay: float = 0.999
     augment: tuple[str, ...] = ()
     flip: bool = False
+    balance: bool = False
+    gamma: float = 0.0
     bf16: bool = False
     seed: int = 0
 
@@ -76,6 +81,7 @@ class Recipe:
             "discriminator_rate": (0 < self.discriminator_rate < 1, "between 0 and 1"),
             "beta2": (0 <= self.beta2 < 1, "from 0 and below 1"),
             "ema_decay": (0 <= self.ema_decay < 1, "from 0 and below 1"),
+            "gamma": (math.isfinite(self.gamma), "a finite number"),
             "augment": (set(self.augment) <= set(AUGMENTATIONS), f"out of {AUGMENTATIONS}"),
             "seed": (0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         }
@@ -114,6 +120,8 @@ class TrainState:
             torch.manual_seed(recipe.seed)
             networks = Generator(config), Discriminator(config)
         for network in networks:
+            for layer in attention_layers(network).values():
+                nn.init.constant_(layer.gamma, recipe.gamma)
             network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator, discriminator = networks
 
@@ -240,30 +248,6 @@ def _latents(
     return z.to(device), labels.to(device)
 
 
-class ShuffledOrder:
-    """Indices of an endless stream: every image once per epoch, a new order for each.
-
-    A pure function of (seed, position), so that a resumed run sees what it would have seen.
-    """
-
-    def __init__(self, images: int, seed: int) -> None:
-        self.images, self.seed = images, seed
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
-
-    def slice(self, start: int, count: int) -> Tensor:
-        """(count,) indices at positions start, start + 1, ... of the stream."""
-        parts = []
-        while count:
-            epoch, place = divmod(start, self.images)
-            if epoch != self._epoch:
-                rng = torch.Generator().manual_seed((self.seed << 24) + epoch)
-                self._epoch, self._order = epoch, torch.randperm(self.images, generator=rng)
-            part = self._order[place : place + count]
-            parts.append(part)
-            start, count = start + len(part), count - len(part)
-        return torch.cat(parts)
-
-
 @dataclass(frozen=True)
 class Step:
     """What one step did.
@@ -292,6 +276,8 @@ def train(state: TrainState, data: ImageSet, log_every: int = 100) -> Iterator[S
     if state.recipe.batch_size > len(data):
         raise ValueError(f"batch_size is {state.recipe.batch_size}; {len(data)} images are there")
     order = ShuffledOrder(len(data), state.recipe.seed)
+    if state.recipe.balance:
+        order = BalancedOrder(data.labels, state.recipe.seed)
     one_sided = torch.tensor(data.one_sided, dtype=torch.long)
     while True:
         began = time.perf_counter()
