@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +85,34 @@ def _layers(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> str:
     text = _paragraph(
         f"Measured {source}. Update: median of |gamma out| / |x|. Dependence: mutual information "
         "of query and key position, 0 where every point has the same map. Effective keys: "
-        "exp(entropy) of a point's map."
+        "exp(entropy) of a point's map. Distance: mean distance looked over, in image sides; "
+        "looking everywhere alike is 0.52. Pairwise: share of the logits' variance that depends on "
+        "the query (Yin et al. 2020). Image change: mean change of a pixel, of 255, when the layer "
+        "is taken out."
     )
+    columns = {
+        "gamma": lambda row: f"{row['gamma']:+.3f}",
+        "update": lambda row: f"{row['update']:.1%}",
+        "dependence": lambda row: f"{row['dependence']:.2f} nats",
+        "effective keys": lambda row: f"{row['effective_keys']:.0f} of {row['keys']:.0f}",
+        "distance": lambda row: f"{row['distance']:.2f}",
+        "pairwise": lambda row: f"{row['pairwise']:.0%}",
+        "image change": lambda row: f"{row['image_change']:.1f}",
+    }
     lines = [
-        f"| `{name}` | {row['gamma']:+.3f} | {row['update']:.1%} | {row['dependence']:.2f} nats "
-        f"| {row['effective_keys']:.0f} of {row['keys']:.0f} |"
+        " | ".join([f"| `{name}`", *(_cell(write, row) for write in columns.values())]) + " |"
         for name, row in rows.items()
     ]
-    head = "| layer | gamma | update | dependence | effective keys |\n|---|---|---|---|---|"
+    head = f"| layer | {' | '.join(columns)} |\n{'|---' * (len(columns) + 1)}|"
     return "\n".join(["## Attention\n", text + "\n", head, *lines])
+
+
+def _cell(write: Callable[[Mapping[str, float]], str], row: Mapping[str, float]) -> str:
+    """A figure in words, or a dash where it was not measured."""
+    try:
+        return write(row)
+    except KeyError:
+        return "-"
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:
