@@ -26,7 +26,7 @@ from sagan_core.evaluate import (
     parser,
     stratified_split,
 )
-from sagan_core.measures import summarise
+from sagan_core.measures import image_changes, summarise
 from sagan_core.sample import generate_images, latents
 from sagan_core.train import calibrate
 
