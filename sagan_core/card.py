@@ -10,27 +10,34 @@ from typing import Any
 
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 
-METRICS = "metrics.json"
+METRICS, CLAIMS, NOTES = "metrics.json", "claims.json", "notes.md"
 
 
 def write_card(folder: Path) -> None:
-    """Write README.md from config.json, history.jsonl and metrics.json, where these are there.
+    """Write README.md from what the folder holds: config, history, metrics, claims, `notes.md`.
 
-    Metrics of an earlier state of the weights are left out.
+    Metrics and claims of an earlier state of the weights are left out. `notes.md` is a person's:
+    what was tried, what to know; it stands in the card as it is.
     """
     checkpoint = load_checkpoint(folder)
-    file = folder / METRICS
-    metrics = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if metrics.get("images") != checkpoint.training.get("images"):
-        metrics = {}
+    metrics, claims = (_measured(checkpoint, folder / name) for name in (METRICS, CLAIMS))
+    notes = folder / NOTES
     parts = [
         _head(checkpoint),
         _training(checkpoint.training),
         _layers(checkpoint, metrics),
         _quality(metrics),
+        _claims(claims),
+        notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
         _snapshots(checkpoint),
     ]
     write_whole(folder / "README.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
+
+
+def _measured(checkpoint: Checkpoint, file: Path) -> dict[str, Any]:
+    """What a file of measurements holds; nothing where it is not of these weights."""
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return measured if measured.get("images") == checkpoint.training.get("images") else {}
 
 
 def _paragraph(text: str) -> str:
@@ -150,6 +157,36 @@ def _quality(metrics: Mapping[str, Any]) -> str:
             _code(metrics["command"]),
         ]
     )
+
+
+def _claims(claims: Mapping[str, Any]) -> str:
+    if not claims:
+        return ""
+    conditions = "; ".join(f"{name}: {text}" for name, text in claims["conditions"].items())
+    text = _paragraph(
+        f"Does attention at `{claims['layer']}` tie together what belongs together? Preference is "
+        "the attention on such a place against that on cells of other colours (white apart) at "
+        "the same distance, same / (same + other): 0.5 where only distance counts. Mean over "
+        "samples with its 95% interval, and the share of samples above 0.5. "
+        f"{conditions}. {claims['seconds'] / 60:.0f} minutes on {claims['hardware']}."
+    )
+    names = list(claims["conditions"])
+    lines = [
+        f"| {trial['title']} | {trial['used']} of {trial['tried']} | "
+        + " | ".join(_preference(trial["conditions"].get(name)) for name in names)
+        + " |"
+        for trial in claims["claims"].values()
+    ]
+    head = f"| claim | samples | {' | '.join(names)} |\n{'|---' * (len(names) + 2)}|"
+    picture = "![First samples of each claim, and all preferences](claims.png)"
+    parts = ["## What it ties together\n", text + "\n", head, *lines, "", picture + "\n"]
+    return "\n".join([*parts, _code(claims["command"])])
+
+
+def _preference(row: Mapping[str, float] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['mean']:.3f} ± {row['interval']:.3f}, {row['above_half']:.0%}"
 
 
 def _snapshots(checkpoint: Checkpoint) -> str:
