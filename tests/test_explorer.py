@@ -14,7 +14,7 @@ from planted import KINDS, planted_sample
 
 from sagan_core.sample import Sample
 from viz.colour import PIN_COLOURS, colour_table, scale_top
-from viz.explorer import Scene, explorer
+from viz.explorer.explorer import Scene, explorer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")  # Gradio's own
 

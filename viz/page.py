@@ -22,11 +22,12 @@ from sagan_core.attention import attention_layers
 from sagan_core.checkpoint import Checkpoint
 from sagan_core.sample import MAX_SEED, Sample, generate
 
-from .explorer import Scene, explorer, scene_value
+from .address import ADDRESS_KEYS, View, view_from_address, view_from_browser
+from .explorer.explorer import Scene, explorer, scene_value
 from .explorer.notes import layer_label
 from .store import SampleStore
 from .suggestions import suggested_pins
-from .view import ADDRESS_KEYS, Recipe, View, view_from_address, view_from_browser
+from .view import Recipe
 
 STYLE = Path(__file__).with_name("page.css")
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
