@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 READY = ".lens[data-state=ready]"
 EXPLORER = "document.querySelector('.lens').explorer"
@@ -27,7 +28,11 @@ class Visit:
         return self.state()["pins"]
 
     def ready(self) -> Visit:
-        self.page.wait_for_selector(READY)
+        try:
+            self.page.wait_for_selector(READY)
+        except PlaywrightTimeout:
+            said = self.page.locator(".message").all_inner_texts()
+            raise AssertionError(f"no picture: {said}, {self.complaints}") from None
         return self
 
     def at(self, x: float, y: float) -> tuple[float, float]:

@@ -158,7 +158,7 @@ class Explorer {
   /** Show the state: at once what the browser can, and the rest when the server has answered. */
   async follow() {
     this.message("");
-    const { state } = this;
+    const { now: state } = this;
     const sources = [state.source, state.other].filter(Boolean);
     const missing = sources.some((source) => !this.loader.known(source));
     if (missing) {
@@ -204,7 +204,7 @@ class Explorer {
 
   /** Paint everything but the map under the pointer. */
   render() {
-    const { state, panes } = this;
+    const { now: state, panes } = this;
     const names = [state.layer, state.other_layer ?? state.layer];
     const blocked = [state.source, state.other].map((source) => source?.without);
     const maps = panes.flatMap((pane, at) => pane.prepare(state.points, state, names[at], blocked[at]));
@@ -267,8 +267,7 @@ class Explorer {
 
   restingWords(pane) {
     if (this.root.dataset.blocking === "true") return BLOCK_HINT;
-    const point = this.now.points[this.selected];
-    if (point) return pane.sentence(`Pin ${this.selected + 1}`, point);
+    if (this.now.points[this.selected]) return this.pinWords(this.selected, pane);
     return window.matchMedia("(hover: none)").matches ? TOUCH_HINT : HINT;
   }
 
@@ -606,11 +605,13 @@ class Explorer {
   }
 
   speak(index) {
-    this.sayLater(() => {
-      const point = this.now.points[index];
-      const name = `Pin ${index + 1}, ${this.value.lab.pin_colours[index].name}`;
-      return point && this.panes[0].sentence(name, point);
-    });
+    this.sayLater(() => this.now.points[index] && this.pinWords(index, this.panes[0]));
+  }
+
+  pinWords(index, pane) {
+    const point = this.now.points[index];
+    const cell = describeCell(cellAt(point.x, point.y, UNIT, pane.ownGrid)).toLowerCase();
+    return pane.sentence(`Pin ${index + 1}, ${this.value.lab.pin_colours[index].name}, ${cell}`, point);
   }
 
   sayLater(sentence) {

@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 START = """
 import(props.value.module.url)
-  .then(({ start }) => start({ element, props, server, upload }))
+  .then(({ start }) => start({ element, props, server: typeof server === "undefined" ? null : server, upload }))
   .catch((error) => {
     const message = element.querySelector(".message");
     message.hidden = false;

@@ -250,15 +250,19 @@ export function uniformDistance(layer, aspect) {
   return uniformDistances.get(layer);
 }
 
-/** Up to `count` cells that no neighbour exceeds, of at least `least`, the largest first: [{row, col, value}]. */
+/**
+ * The most attended regions of a map: up to `count` local maxima of at least `least`, the largest
+ * first: [{row, col, value}]. Of a plateau the first cell counts; `targets` in maps.py is the same.
+ */
 export function peaks(values, grid, least, count = 3) {
   const found = [];
   for (let row = 0; row < grid.height; row++) {
     for (let col = 0; col < grid.width; col++) {
-      const value = values[row * grid.width + col];
-      if (value >= least && neighbours(row, col, grid).every((other) => values[other] <= value)) {
-        found.push({ row, col, value });
-      }
+      const at = row * grid.width + col;
+      const value = values[at];
+      const highest = value >= least && neighbours(row, col, grid).every((other) =>
+        other < at ? values[other] < value : values[other] <= value);
+      if (highest) found.push({ row, col, value });
     }
   }
   return found.sort((a, b) => b.value - a.value).slice(0, count);
