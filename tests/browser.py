@@ -46,6 +46,17 @@ class Visit:
         """Wait until the next frame is painted."""
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
+    def set(self, **changes: object) -> None:
+        """Change the state as a control does, and wait until it is shown."""
+        self.page.evaluate(f"(changes) => {EXPLORER}.set(changes)", changes)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked for is shown."""
+        self.page.wait_for_function(f"!{EXPLORER}.pending()")
+        self.page.wait_for_function("document.querySelector('.lens').dataset.waiting !== 'true'")
+        self.frame()
+
     def preview(self) -> dict | None:
         """The cell {row, col} whose map lies over the large image."""
         self.frame()
