@@ -24,7 +24,10 @@ FOLDER = Path(__file__).parent
 
 START = """
 import(props.value.module.url)
-  .then(({ start }) => start({ element, props, server: typeof server === "undefined" ? null : server, upload }))
+  .then(({ start }) => {
+    const functions = typeof server === "undefined" ? null : server;
+    return start({ element, props, server: functions, upload });
+  })
   .catch((error) => {
     const message = element.querySelector(".message");
     message.hidden = false;
