@@ -101,25 +101,40 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
 class SelfAttention(nn.Module):
     """x + gamma * out(attend(query(x), key(x), value(x))), with gamma learnt from 0.
 
-    All four maps are 1x1 convolutions without bias. The released code gives queries and keys
-    channels/8 and values channels/2 channels and max-pools keys and values 2x2; the paper's text
-    has channels/8 everywhere and no pooling.
+    All four maps are 1x1 convolutions. The released code gives queries and keys channels/8 and
+    values channels/2 channels, no biases, and max-pools keys and values 2x2; the paper's text has
+    channels/8 everywhere and no pooling. Other code bases have biases, or no map `out`.
 
     Args:
         channels: C of the feature map.
         query_channels: width of queries and keys.
         value_channels: width of values.
         pool: max-pool keys and values 2x2, so that there are a quarter as many keys as queries.
+        bias: give all maps a bias.
+        project: have `out`; without it values need as many channels as x.
     """
 
     def __init__(
-        self, channels: int, query_channels: int, value_channels: int, pool: bool = True
+        self,
+        channels: int,
+        query_channels: int,
+        value_channels: int,
+        pool: bool = True,
+        bias: bool = False,
+        project: bool = True,
     ) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, query_channels, 1, bias=False)
-        self.key = nn.Conv2d(channels, query_channels, 1, bias=False)
-        self.value = nn.Conv2d(channels, value_channels, 1, bias=False)
-        self.out = nn.Conv2d(value_channels, channels, 1, bias=False)
+        if not project and value_channels != channels:
+            raise ValueError(
+                f"values of {value_channels} channels, without a map out, cannot be added to "
+                f"{channels} channels"
+            )
+        self.query = nn.Conv2d(channels, query_channels, 1, bias=bias)
+        self.key = nn.Conv2d(channels, query_channels, 1, bias=bias)
+        self.value = nn.Conv2d(channels, value_channels, 1, bias=bias)
+        self.out: nn.Module = nn.Identity()
+        if project:
+            self.out = nn.Conv2d(value_channels, channels, 1, bias=bias)
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         self.attend = Attend()
         self.gamma = nn.Parameter(torch.zeros(()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
+from .model import SAGANConfig
 
 METRICS = "metrics.json"
 
@@ -53,11 +54,17 @@ def _head(checkpoint: Checkpoint) -> str:
         for name, network in networks.items()
         if network is not None
     )
-    keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+    if isinstance(config, SAGANConfig):
+        keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+        widths = (
+            f"; keys {keys}; queries and keys have 1/{config.query_divisor} of the channels, "
+            f"values 1/{config.value_divisor}"
+        )
+    else:
+        widths = f"; trained with {config.family}"
     about = _paragraph(
         f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention "
-        f"in the generator at {places}, in the discriminator at {judged}; keys {keys}; queries and "
-        f"keys have 1/{config.query_divisor} of the channels, values 1/{config.value_divisor}. "
+        f"in the generator at {places}, in the discriminator at {judged}{widths}. "
         f"Parameters: {sizes}."
     )
     return f"# {checkpoint.name}\n\n{about}\n\n![Samples with fixed latents](samples.png)"

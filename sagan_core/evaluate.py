@@ -34,7 +34,7 @@ from .card import METRICS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE, Classifier, class_accuracies, train_classifier
 from .data import SOURCES, DataError, ImageSet, has_test_part, load_images
-from .model import Generator
+from .engine import AnyGenerator
 from .run import hardware, resolve_device
 from .sample import MAX_SEED, evaluating, generate_images, latents
 from .train import summarise
@@ -128,7 +128,7 @@ class Budget:
 
 
 def draw_samples(
-    generator: Generator, class_names: Sequence[str], count: int, seed: int, chunk: int = 1000
+    generator: AnyGenerator, class_names: Sequence[str], count: int, seed: int, chunk: int = 1000
 ) -> ImageSet:
     """`count` samples at truncation 1, the classes equally frequent.
 
