@@ -97,8 +97,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Style) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
-        h = self.conv1(_doubled(F.relu(self.norm1(x, style))))
-        h = self.conv2(F.relu(self.norm2(h, style)))
+        h = self.conv1(_doubled(F.relu_(self.norm1(x, style))))
+        h = self.conv2(F.relu_(self.norm2(h, style)))
         return h + _doubled(self.shortcut(x))
 
 
@@ -119,7 +119,7 @@ class BottleneckBlock(nn.Module):
         """(B, C_in, H, W) -> (B, C_out, H, W), or twice the size with `up`."""
         h = x
         for step, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
-            h = F.relu(norm(h, style))
+            h = F.relu_(norm(h, style))
             h = conv(_doubled(h) if self.up and step == 1 else h)
         skip = x[:, : self.outputs]
         return h + (_doubled(skip) if self.up else skip)
@@ -159,6 +159,11 @@ class NormMaker:
         return Norm(channels, self.eps, self.rows, self.condition, self.statistics)
 
 
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    # Drawing initial rows without memory would load torch's compiler, which takes seconds.
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
 def _attention(layer: Attention) -> SelfAttention:
     return SelfAttention(
         layer.channels, layer.query, layer.value, layer.pool, layer.bias, layer.project
@@ -190,9 +195,7 @@ class DescribedGenerator(nn.Module):
             raise ValueError("this config describes no generator")
         self.config, self.layout = config, config.generator
         layout, make_norm = self.layout, NormMaker(config, self.layout)
-        self.embedding = (
-            nn.Embedding(config.classes, layout.embedding) if layout.embedding else None
-        )
+        self.embedding = _embedding(config.classes, layout.embedding) if layout.embedding else None
         joint = layout.embedding if layout.conditioning == "joint" else 0
         self.start = nn.Linear(
             layout.latents(config.latent_size) + joint, layout.start_channels * layout.start_size**2
@@ -314,7 +317,7 @@ class DescribedDiscriminator(nn.Module):
             self.to_logit = nn.Conv2d(layout.features, 1, layout.kernel)
         else:
             self.to_logit = nn.Linear(layout.features, 1)
-        self.embedding = nn.Embedding(layout.classes, layout.features) if layout.classes else None
+        self.embedding = _embedding(layout.classes, layout.features) if layout.classes else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, 3, R, R) in [-1, 1], (B,) class indices -> logits (B,)."""

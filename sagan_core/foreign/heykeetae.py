@@ -31,7 +31,7 @@ def _places(source: SourceTensors, widths: list[int]) -> dict[int, str]:
     places = {}
     for name, usual in USUAL.items():
         if f"{name}.gamma" in source:
-            channels = source.take(f"{name}.value_conv.weight").shape[1]
+            channels = source.width(f"{name}.value_conv", 1)
             places[1 + place_of(channels, widths, usual - 1)] = name
     return places
 
@@ -51,7 +51,7 @@ def read_generator(source: SourceTensors, _: Settings) -> NetworkReading:
     baker = Baker(source)
     latents, channels, size = _start(baker)
     stages = _stages(source)
-    places = _places(source, [len(source.take(f"l{stage}.1.weight")) for stage in stages])
+    places = _places(source, [source.width(f"l{stage}.0", 1) for stage in stages])
     for stage in stages[1:]:
         baker.plain(f"l{stage}.0", affine_norm(source, f"l{stage}.1"), transposed=True)
         if stage in places:
@@ -73,8 +73,7 @@ def read_discriminator(source: SourceTensors, _: Settings) -> NetworkReading:
     """`N_D.pth`."""
     baker = Baker(source)
     stages = _stages(source)
-    raw = [source.take(f"l{stage}.0.module.weight_bar") for stage in stages]
-    places = _places(source, [len(weight) for weight in raw])
+    places = _places(source, [source.width(f"l{stage}.0") for stage in stages])
     for stage in stages:
         baker.strided(f"l{stage}.0", stride=2, slope=0.1)
         if stage in places:

@@ -90,7 +90,7 @@ def candidates_in_file(path: Path) -> list[Candidate]:
     settings["file"] = path.name
     found, unknown = [], []
     for where, tensors in state_dicts(content).items():
-        parts = list(_networks(where, tensors, path, settings))
+        parts = list(networks_in(where, tensors, path, settings))
         found += parts
         unknown += [] if parts else [tensors]
     if not found:
@@ -98,7 +98,7 @@ def candidates_in_file(path: Path) -> list[Candidate]:
     return found
 
 
-def _networks(
+def networks_in(
     where: str, tensors: dict[str, Tensor], path: Path, settings: Mapping[str, Any]
 ) -> Iterable[Candidate]:
     """A state dict as one network, or as several with prefixes."""
@@ -116,7 +116,7 @@ def _networks(
         }
         if part and len(part) < len(tensors):
             inner = without_prefix(part, "module.")
-            yield from _networks(f"{where} {prefix}".strip(), inner, path, settings)
+            yield from networks_in(f"{where} {prefix}".strip(), inner, path, settings)
 
 
 def candidates_in_folder(folder: Path) -> list[Candidate]:

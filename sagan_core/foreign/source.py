@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
+from ..checkpoint import CheckpointError, all_finite
 
 # Kept by their sources for logging or training, and not read in eval.
 UNUSED = re.compile(r"(.*\.)?(num_batches_tracked|accumulation_counter|sv\d+|u[1-9]\d*)")
@@ -49,7 +49,7 @@ class SourceTensors:
             raise LayoutError(f"it lacks the tensor {name}")
         self._taken.add(name)
         tensor = self._tensors[name].detach().to(torch.float32)
-        if not tensor.is_meta and not tensor.isfinite().all():
+        if not tensor.is_meta and not all_finite(tensor):
             raise LayoutError(f"{name} holds numbers that are not finite")
         return tensor.contiguous()
 
@@ -57,10 +57,23 @@ class SourceTensors:
         """Mark tensors that the source keeps but does not use."""
         self._taken.update(names)
 
+    def shape(self, layer: str) -> torch.Size | None:
+        """Shape of a layer's weight, normalised or not; None where there is no such layer."""
+        for name in (f"{layer}.weight_orig", f"{layer}.module.weight_bar", f"{layer}.weight"):
+            if name in self:
+                return self._tensors[name].shape
+        return None
+
     def has_weight(self, layer: str) -> bool:
-        """Whether there is a layer of that name with a weight, normalised or not."""
-        stems = (f"{layer}.weight", f"{layer}.weight_orig", f"{layer}.module.weight_bar")
-        return any(stem in self for stem in stems)
+        """Whether there is a layer of that name with a weight."""
+        return self.shape(layer) is not None
+
+    def width(self, layer: str, axis: int = 0) -> int:
+        """One size of a layer's weight. Raises LayoutError where there is no such layer."""
+        shape = self.shape(layer)
+        if shape is None or len(shape) <= axis:
+            raise LayoutError(f"it lacks the tensor {layer}.weight")
+        return shape[axis]
 
     def weight(self, layer: str) -> Tensor:
         """A layer's weight as its source uses it in eval, spectral norm resolved.

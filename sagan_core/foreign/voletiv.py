@@ -44,8 +44,8 @@ def _place(source: SourceTensors, blocks: list[int], usual: int) -> int:
     """The block behind which attention stands; 0 where there is none."""
     if "self_attn.sigma" not in source:
         return 0
-    channels = source.weight("self_attn.snconv1x1_theta").shape[1]
-    widths = [source.weight(f"block{block}.snconv2d2").shape[0] for block in blocks]
+    channels = source.width("self_attn.snconv1x1_theta", 1)
+    widths = [source.width(f"block{block}.snconv2d2") for block in blocks]
     return blocks[place_of(channels, widths, blocks.index(usual))]
 
 
@@ -80,8 +80,7 @@ def read_discriminator(source: SourceTensors, _: Settings) -> NetworkReading:
     for block in blocks:
         convs = [f"block{block}.{name}" for name in CONVS]
         last = block == blocks[-1]
-        inputs, outputs = source.weight(convs[0]).shape[1], source.weight(convs[1]).shape[0]
-        unused = last and inputs == outputs
+        unused = last and source.width(convs[0], 1) == source.width(convs[1])
         if unused:
             source.ignore(*(f"{convs[2]}.{part}" for part in SHORTCUT))
         baker.down(convs[:2] if unused else convs, first=False, down=not last, leak=True)
