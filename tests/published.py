@@ -115,7 +115,7 @@ def biggan_generator(
             tensors |= attention(native, c_out, biggan_norm, "theta phi g o")
             tensors[f"{native}.gamma"] = ()
     for part in ("gain", "bias", "stored_mean", "stored_var"):
-        tensors[f"output_layer.0.{part}"] = outputs[-1:] and (outputs[-1],)
+        tensors[f"output_layer.0.{part}"] = (outputs[-1],)
     return tensors | biggan_norm("output_layer.2", (3, outputs[-1], 3, 3))
 
 
@@ -203,9 +203,7 @@ def deep_config(
     resolution: int, layers: str, place: int, width: int = 128, latents: int = 128
 ) -> dict[str, Any]:
     """A config.json of pytorch-pretrained-BigGAN; "+16-8" doubles, from 16 widths to 8."""
-    described = [
-        [layer[0] == "+", *map(int, layer[1:].split("-"))] for layer in layers.split()
-    ]
+    described = [[layer[0] == "+", *map(int, layer[1:].split("-"))] for layer in layers.split()]
     return {
         "output_dim": resolution,
         "z_dim": latents,
@@ -409,7 +407,7 @@ def random_tensors(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
             tensors[name] = 0.5 + noise.square()
         elif last in ("gamma", "sigma"):
             tensors[name] = 0.5 + 0.1 * noise
-        elif last.endswith("_v") or last.endswith("_u"):
+        elif last.endswith(("_v", "_u")):
             tensors[name] = noise / noise.norm()
         else:
             tensors[name] = noise / max(1, torch.Size(shape[1:]).numel()) ** 0.5

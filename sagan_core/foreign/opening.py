@@ -87,7 +87,7 @@ def open_discriminator(
         raise CheckpointError(f"{path} holds no discriminator")
     chosen = max(found, key=Candidate.preference)
     reading = chosen.read()
-    layout = _discriminator_layout(reading)
+    layout = discriminator_layout(reading)
     resolution = next((size for size in (32, 64, 128, 256, 512) if _ends(layout, size)), 128)
     config = DescribedConfig(
         chosen.family.name,
@@ -181,7 +181,7 @@ def _open(
     device: torch.device | str,
 ) -> Checkpoint:
     reading = chosen.read()
-    config = _config(chosen, reading)
+    config = generator_config(chosen, reading)
     warnings = list(reading.notes)
     judge: NetworkReading | None = None
     if isinstance(partner, Candidate):
@@ -198,7 +198,7 @@ def _open(
         )
         judge = None
     if judge is not None:
-        config = replace(config, discriminator=_discriminator_layout(judge))
+        config = replace(config, discriminator=discriminator_layout(judge))
         warnings += [note for note in judge.notes if note not in warnings]
     network = fill(DescribedGenerator, config, reading.tensors, str(chosen.file), device)
     discriminator = None
@@ -219,7 +219,7 @@ def _open(
     return Checkpoint(network, discriminator, names, {}, path, recognised)
 
 
-def _config(chosen: Candidate, reading: NetworkReading) -> DescribedConfig:
+def generator_config(chosen: Candidate, reading: NetworkReading) -> DescribedConfig:
     layout = reading.layout
     assert isinstance(layout, GeneratorLayout)
     return DescribedConfig(
@@ -233,7 +233,7 @@ def _config(chosen: Candidate, reading: NetworkReading) -> DescribedConfig:
     )
 
 
-def _discriminator_layout(reading: NetworkReading) -> DiscriminatorLayout:
+def discriminator_layout(reading: NetworkReading) -> DiscriminatorLayout:
     assert isinstance(reading.layout, DiscriminatorLayout)
     return reading.layout
 

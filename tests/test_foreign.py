@@ -1,0 +1,403 @@
+"""Other code bases' checkpoints give their images and their attention."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import published
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sagan_core import (
+    AttentionField,
+    CheckpointError,
+    edit_attention,
+    generate,
+    open_checkpoint,
+    open_discriminator,
+    record_attention,
+)
+from sagan_core.attention import attention_layers
+from sagan_core.engine import DescribedDiscriminator, DescribedGenerator
+from sagan_core.foreign.opening import discriminator_layout, generator_config
+from sagan_core.foreign.recognition import networks_in
+from sagan_core.layout import DescribedConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(str(file.parent.relative_to(GOLDEN)) for file in GOLDEN.glob("*/*/manifest.json"))
+GENERATORS = [case for case in CASES if case.endswith("/G")]
+
+
+def manifest(case):
+    return json.loads((GOLDEN / case / "manifest.json").read_text())
+
+
+def checkpoint_file(case):
+    """mmgeneration's one file lies with its generator."""
+    name = manifest(case)["checkpoint_file"]
+    return next(file for file in (GOLDEN / case.split("/")[0]).glob(f"*/{name}"))
+
+
+def open_case(case):
+    """(network, its input, labels, expected tensors) of a golden case."""
+    inputs = load_file(GOLDEN / case / "inputs.safetensors")
+    expected = load_file(GOLDEN / case / "expected.safetensors")
+    if case.endswith("/G"):
+        network, given = open_checkpoint(checkpoint_file(case)).generator, inputs["z"]
+    elif case.startswith("mmgen"):
+        network = open_checkpoint(checkpoint_file(case)).discriminator
+        given = inputs["image"][:, [2, 1, 0]]
+    else:
+        network, given = open_discriminator(checkpoint_file(case)), inputs["image"]
+    return network, given, inputs, expected
+
+
+def close(found, expected, tolerance):
+    __tracebackhide__ = True
+    error = (found - expected).abs().max().item()
+    assert found.shape == expected.shape
+    assert error <= tolerance * max(1, expected.abs().max().item()), error
+
+
+def theirs(images, network):
+    """Our images in the order of their colours."""
+    reverse = network.config.source_channels == "BGR" and images.dim() == 4
+    return images[:, [2, 1, 0]] if reverse else images
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_golden_checkpoint_gives_its_images_and_its_attention(case):
+    network, given, inputs, expected = open_case(case)
+    with torch.no_grad(), record_attention(network) as fields:
+        truncation = [inputs["truncation"].item()] if "truncation" in inputs else []
+        output = network(given, inputs.get("y"), *truncation)
+    close(theirs(output, network), expected["output"].reshape(output.shape), 1e-4)
+    for index, field in enumerate(fields.values()):
+        attends = {
+            "query": field.query.flatten(2).mT,
+            "key": field.key.flatten(2).mT,
+            "out": field.x + field.gamma * field.out,
+            "weights": field.weights[:, expected[f"attn.{index}.rows"]],
+            "weights_colmean": field.weights.mean(1),
+            "row_entropy": field.entropy().flatten(1),
+        }
+        for name, tensor in attends.items():
+            close(tensor[1:2], expected[f"attn.{index}.{name}"], 1e-5)
+        assert field.gamma == pytest.approx(expected[f"attn.{index}.gamma"].item())
+    assert [list(field.query_grid) for field in fields.values()] == [
+        place["hw"] for place in manifest(case)["attention"]
+    ]
+
+
+def test_statistics_follow_the_truncation():
+    network, z, inputs, expected = open_case("hf_biggan_deep/G")
+    for index, truncation in enumerate(inputs["truncation_extra"].tolist()):
+        with torch.no_grad():
+            images = network(z, inputs["y"], truncation)
+        close(images, expected[f"output.truncation_{index}"], 1e-4)
+    # Between two rows the sources' weights are interchanged: 0.58 / 0.02 is just below 29.
+    means = network.norm.mean
+    torch.testing.assert_close(network.norm._row(means, 0.58), means[28])
+
+
+@pytest.mark.parametrize("case", GENERATORS)
+def test_spectral_norms_are_those_that_the_source_used(case):
+    norms = open_checkpoint(checkpoint_file(case)).recognised.spectral_norms
+    expected = load_file(GOLDEN / case / "expected.safetensors")
+    used = {
+        name.removeprefix("sn_sigma."): sigma.item()
+        for name, sigma in expected.items()
+        if name.startswith("sn_sigma.")
+    }
+    assert norms == pytest.approx(used, rel=2e-5)
+
+
+def test_an_average_is_taken_before_raw_weights():
+    checkpoint = open_checkpoint(checkpoint_file("mmgen_sagan_biggan/G"))
+    assert checkpoint.recognised.weights == "averaged"
+    assert "taken before state_dict generator" in checkpoint.recognised.reasons
+    assert open_checkpoint(checkpoint_file("mmgen_sagan_studio/G")).recognised.weights == "raw"
+
+
+def test_names_of_attention_layers_are_kept():
+    names = open_checkpoint(checkpoint_file("mmgen_sagan_inplace_multiattn/G")).recognised
+    assert dict(names.native_names) == {
+        "generator.layers.1": "conv_blocks.1",
+        "generator.layers.3": "conv_blocks.3",
+        "discriminator.layers.1": "conv_blocks.0",
+        "discriminator.layers.3": "conv_blocks.2",
+    }
+
+
+@pytest.mark.parametrize("case", GENERATORS)
+def test_sampling_recording_and_editing_need_no_special_case(case):
+    checkpoint = open_checkpoint(checkpoint_file(case))
+    config, generator = checkpoint.config, checkpoint.generator
+    sample = generate(generator, seed=3, truncation=0.7)
+    assert sample.image.shape == (config.resolution, config.resolution, config.image_channels)
+    assert list(sample.fields) == list(attention_layers(generator))
+    assert [field.query_grid.height for field in sample.fields.values()] == list(config.attention)
+    assert len(checkpoint.class_names) == config.classes
+    name, field = list(sample.fields.items())[-1]
+    uniform = torch.full_like(field.weights, 1 / field.weights.shape[-1])
+    with edit_attention(generator, name, lambda weights: uniform.expand_as(weights)):
+        edited = generate(generator, seed=3, truncation=0.7)
+    assert (edited.image != sample.image).any()
+
+
+def test_truncation_of_biggan_deep_cuts_z_off_and_chooses_statistics():
+    from sagan_core.sample import latents
+
+    generator = open_checkpoint(checkpoint_file("hf_biggan_deep/G")).generator
+    z = latents(generator, seed=0, count=2000)
+    assert 1.9 < z.abs().max() <= 2
+    # The standard deviation of a normal distribution cut off at 2.
+    assert z.std().item() == pytest.approx(0.8796, abs=0.01)
+    assert torch.equal(latents(generator, 0, 2000, 0.5), z * 0.5)
+    with torch.no_grad():
+        whole, half = (generator(z[:1], torch.tensor([1]), t) for t in (1.0, 0.5))
+    assert not torch.equal(whole, half)
+
+
+def test_files_of_dataparallel_open_alike(tmp_path):
+    file = checkpoint_file("heykeetae/G")
+    tensors = torch.load(file, weights_only=True)
+    torch.save({f"module.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "1_G.pth")
+    whole, wrapped = (
+        open_checkpoint(path).generator.state_dict() for path in (file, tmp_path / "1_G.pth")
+    )
+    assert all(torch.equal(tensor, wrapped[name]) for name, tensor in whole.items())
+
+
+def test_files_of_old_torch_open_alike(tmp_path):
+    """Before torch 1.6 files were pickles one after the other, and batch norms had no counts."""
+    file = checkpoint_file("heykeetae/G")
+    tensors = {
+        name: tensor
+        for name, tensor in torch.load(file, weights_only=True).items()
+        if not name.endswith("num_batches_tracked")
+    }
+    old = tmp_path / "1_G.pth"
+    torch.save(tensors, old, _use_new_zipfile_serialization=False)
+    one, other = (generate(open_checkpoint(path).generator, 1).image for path in (file, old))
+    assert (one == other).all()
+
+
+def test_a_discriminator_beside_its_generator_is_opened_with_it(tmp_path):
+    for case, name in (
+        ("biggan_pytorch_sagan/G", "G_ema.pth"),
+        ("biggan_pytorch_sagan/D", "D.pth"),
+    ):
+        shutil.copy(checkpoint_file(case), tmp_path / name)
+    for path in (tmp_path, tmp_path / "G_ema.pth"):
+        checkpoint = open_checkpoint(path)
+        assert "the discriminator is D.pth" in checkpoint.recognised.reasons
+        images = torch.zeros(2, 3, 32, 32)
+        logits = checkpoint.discriminator(images, torch.tensor([0, 1]))
+        assert logits.shape == (2,)
+        assert checkpoint.config.discriminator_attention == (16, 8, 8, 8)
+    given = open_checkpoint(
+        checkpoint_file("biggan_pytorch_sagan/G"), discriminator=tmp_path / "D.pth"
+    )
+    assert given.discriminator is not None
+
+
+def test_raw_weights_beside_their_average_are_said_to_be(tmp_path):
+    for name in ("G.pth", "G_ema.pth"):
+        shutil.copy(checkpoint_file("biggan_pytorch_sagan/G"), tmp_path / name)
+    (warning,) = open_checkpoint(tmp_path / "G.pth").recognised.warnings
+    assert warning == "these are raw weights; G_ema.pth beside them has their average"
+    assert open_checkpoint(tmp_path).recognised.weights == "averaged"
+
+
+def test_a_layer_that_does_nothing_is_said_to_be(tmp_path):
+    tensors = torch.load(checkpoint_file("biggan_pytorch_sagan/G"), weights_only=True)
+    tensors["blocks.1.1.gamma"].fill_(0.001)
+    torch.save(tensors, tmp_path / "G_ema.pth")
+    (warning,) = open_checkpoint(tmp_path / "G_ema.pth").recognised.warnings
+    assert warning.startswith("gamma of the generator's layers.2 is 0.001")
+
+
+def test_tensors_without_settings_open_with_what_was_assumed(tmp_path):
+    content = torch.load(checkpoint_file("mmgen_sagan_biggan/G"), weights_only=True)
+    save_file(content["state_dict"], tmp_path / "sagan.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "sagan.safetensors")
+    assert any("no config" in warning for warning in checkpoint.recognised.warnings)
+    expected = load_file(GOLDEN / "mmgen_sagan_biggan/G/expected.safetensors")
+    inputs = load_file(GOLDEN / "mmgen_sagan_biggan/G/inputs.safetensors")
+    with torch.no_grad():
+        images = checkpoint.generator(inputs["z"], inputs["y"])
+    close(images[:, [2, 1, 0]], expected["output"], 1e-4)
+
+
+def test_class_names():
+    from sagan_core.foreign.classes import class_names
+
+    imagenet = class_names(1000)
+    assert len(imagenet) == len(set(imagenet)) == 1000
+    assert (imagenet[0], imagenet[207], imagenet[999]) == (
+        "tench",
+        "golden retriever",
+        "toilet tissue",
+    )
+    assert class_names(10, "mmcls.CIFAR10")[3] == "cat"
+    assert class_names(10)[3] == "class 3"
+    assert class_names(0) == ()
+
+
+FULL_SIZE = {
+    "BigGAN-PyTorch SAGAN 128": published.biggan_generator(64, 128, 1000, 128, [64]),
+    "BigGAN-PyTorch BigGAN 128": published.biggan_generator(96, 128, 1000, 120, [64], 128),
+    "BigGAN-PyTorch BigGAN 128 D": published.biggan_discriminator(96, 128, 1000, [0]),
+    "StudioGAN SAGAN 128": published.studiogan_generator(64, 128, 1000, 128, [4]),
+    "StudioGAN SAGAN 128 D": published.studiogan_discriminator(64, 128, 1000, [1]),
+    "StudioGAN SAGAN 64": published.studiogan_generator(64, 64, 200, 128, [3]),
+    "StudioGAN SAGAN CIFAR-10": published.studiogan_generator(64, 32, 10, 128, [2]),
+    "StudioGAN BigGAN 128": published.studiogan_generator(96, 128, 1000, 120, [4], 128),
+    **{
+        f"biggan-deep-{size}": published.deep_generator(
+            published.deep_config(size, layers, place=8)
+        )
+        for size, layers in published.DEEP_LAYERS.items()
+    },
+    "heykeetae 64": published.heykeetae_generator(64, 128),
+    "heykeetae 64 D": published.heykeetae_discriminator(64),
+    "rosinality resnet": published.rosinality_residual_generator(
+        [512, 512, 512, 256, 128, 64], 128, 1000, place=3
+    ),
+    "rosinality resnet D": published.rosinality_residual_discriminator(64, 1000),
+    "rosinality dcgan": published.rosinality_plain_generator(
+        [512, 512, 512, 512, 256, 128], 128, 1000, place=2
+    ),
+    "voletiv 128": published.voletiv_generator(64, 128, 1000),
+    "voletiv 128 D": published.voletiv_discriminator(64, 1000),
+    **{
+        f"mmgeneration {file.stem}": {
+            name: tuple(shape) for name, shape in json.loads(file.read_text())["keys"].items()
+        }
+        for file in sorted((GOLDEN / "full_size_keys").glob("*.json"))
+    },
+}
+
+
+def learnt(tensors):
+    """How many numbers of a layout are parameters, by their names."""
+    kept = ("_u", "_v", ".u0", ".sv0", "_mean", "_var", "_tracked")
+    return sum(tensor.numel() for name, tensor in tensors.items() if not name.endswith(kept))
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_every_tensor_of_a_published_layout_has_its_place(name):
+    """Built without memory: reading raises where a tensor is left over or lacking."""
+    settings = {}
+    tensors = published.meta_tensors(FULL_SIZE[name])
+    for network in networks_in("", tensors, Path("x.pth"), settings):
+        reading = network.read()
+        if network.role == "generator":
+            make, config = DescribedGenerator, generator_config(network, reading)
+        else:
+            layout = discriminator_layout(reading)
+            make = DescribedDiscriminator
+            config = DescribedConfig("", 128, reading.classes, 1, discriminator=layout)
+        with torch.device("meta"):
+            built = make(config)
+        expected = {key: tensor.shape for key, tensor in built.state_dict().items()}
+        assert {key: tensor.shape for key, tensor in reading.tensors.items()} == expected
+        if not network.family.name.startswith(("mmgen", "pytorch-pre", "ros", "vol", "hey")):
+            assert sum(p.numel() for p in built.parameters()) == learnt(network.tensors)
+        assert DescribedConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+VARIANTS = {  # other widths, resolutions and attention places: (shapes, resolution, attention)
+    "BigGAN-PyTorch 64": (published.biggan_generator(2, 64, 3, 9, [8, 32]), 64, (8, 32)),
+    "BigGAN-PyTorch 64 hierarchical": (
+        published.biggan_generator(2, 64, 7, 15, [16], 5),
+        64,
+        (16,),
+    ),
+    "StudioGAN 64": (published.studiogan_generator(2, 64, 6, 11, [1, 3]), 64, (8, 32)),
+    "StudioGAN 128 hierarchical": (
+        published.studiogan_generator(8, 128, 4, 18, [5], 7),
+        128,
+        (128,),
+    ),
+    "heykeetae": (published.heykeetae_generator(16, 10), 64, (16, 32)),
+    "rosinality resnet": (
+        published.rosinality_residual_generator([24, 16, 16, 8], 6, 3, place=1),
+        32,
+        (8,),
+    ),
+    "rosinality dcgan": (
+        published.rosinality_plain_generator([24, 16, 8, 8, 8], 6, 3, place=3),
+        64,
+        (64,),
+    ),
+    "voletiv": (published.voletiv_generator(2, 5, 4), 128, (32,)),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_other_widths_resolutions_and_places_are_read_from_the_tensors(name, tmp_path):
+    shapes, resolution, places = VARIANTS[name]
+    torch.save(published.random_tensors(shapes), tmp_path / "1_G.pth")
+    checkpoint = open_checkpoint(tmp_path / "1_G.pth")
+    assert (checkpoint.config.resolution, checkpoint.config.attention) == (resolution, places)
+    sample = generate(checkpoint.generator, seed=1)
+    assert sample.image.std() > 1
+    for field in sample.fields.values():
+        assert isinstance(field, AttentionField)
+        assert field.weights.sum(-1).allclose(torch.ones(()))
+
+
+def test_biggan_deep_follows_its_config(tmp_path):
+    config = published.deep_config(16, "-8-8 +8-4 -4-4 +4-4", place=0, width=4, latents=6)
+    config |= {"num_classes": 3, "n_stats": 5}
+    shapes = published.deep_generator(config)
+    shapes |= {"generator.gen_z.weight_orig": (16 * 32, 12), "generator.gen_z.bias": (16 * 32,)}
+    shapes |= {"generator.gen_z.weight_u": (16 * 32,)}
+    for part in ("weight", "bias"):
+        shapes[f"generator.bn.{part}"] = (16,)
+    for part in ("running_means", "running_vars"):
+        shapes[f"generator.bn.{part}"] = (5, 16)
+    shapes |= published.torch_norm("generator.conv_to_rgb", (16, 16, 3, 3))
+    torch.save(published.random_tensors(shapes), tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    checkpoint = open_checkpoint(tmp_path)
+    assert (checkpoint.config.resolution, checkpoint.config.attention) == (16, (4,))
+    assert generate(checkpoint.generator, 1, truncation=0.3).image.shape == (16, 16, 3)
+    config["layers"][0][0] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert open_checkpoint(tmp_path).config.resolution == 32
+
+
+DISCRIMINATORS = {  # shapes, resolution, attention
+    "BigGAN-PyTorch 64": (published.biggan_discriminator(8, 64, 3, [1, 3]), 64, (16, 4)),
+    "BigGAN-PyTorch 32": (published.biggan_discriminator(4, 32, 3, [2]), 32, (8,)),
+    "StudioGAN 64": (published.studiogan_discriminator(8, 64, 3, [2]), 64, (16,)),
+    "heykeetae": (published.heykeetae_discriminator(8), 64, (8, 4)),
+    "rosinality resnet": (published.rosinality_residual_discriminator(8, 3), 128, (32,)),
+    "voletiv": (published.voletiv_discriminator(8, 3), 128, (32,)),
+}
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminators_of_other_sizes(name, tmp_path):
+    shapes, resolution, places = DISCRIMINATORS[name]
+    torch.save(published.random_tensors(shapes), tmp_path / "1_D.pth")
+    network = open_discriminator(tmp_path / "1_D.pth")
+    config = replace(network.config, resolution=resolution)
+    assert config.discriminator_attention == places
+    images = torch.randn(2, 3, resolution, resolution).clamp(-1, 1)
+    with torch.no_grad(), record_attention(network) as fields:
+        logits = network(images, torch.tensor([0, 2]))
+    assert logits.shape == (2,)
+    assert [field.query_grid.height for field in fields.values()] == list(places)
+
+
+def test_a_discriminator_where_a_generator_is_wanted():
+    with pytest.raises(CheckpointError, match=r"discriminator of BigGAN-PyTorch.*needs its gen"):
+        open_checkpoint(checkpoint_file("biggan_pytorch_sagan/D"))
+    with pytest.raises(CheckpointError, match="holds no discriminator"):
+        open_discriminator(checkpoint_file("biggan_pytorch_sagan/G"))
