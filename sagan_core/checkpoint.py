@@ -254,35 +254,44 @@ def fill(
     tensors: dict[str, Tensor],
     path: str,
     device: torch.device | str,
+    asker: str = CONFIG,
+    called: Callable[[str], str] = str,
 ) -> Network:
     """A network in eval mode with these weights, after checking every name, shape and number.
 
-    Takes `tensors` over. Raises CheckpointError; `path` says there where they are from.
+    Takes `tensors` over. Raises CheckpointError, where `path` says whence they are, `asker` what
+    the network's shapes follow from, and `called` what a tensor is called there.
     """
     if isinstance(config, DescribedConfig):
-        with torch.device("meta"):  # as its size follows from a file
-            network = make(config)
+        try:
+            with torch.device("meta"):  # as its size follows from a file
+                network = make(config)
+        except (RuntimeError, ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{path}: its layout makes no network ({reason})") from error
     else:
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
             network = make(config)
     expected = network.state_dict()
     for name in expected:
         if name not in tensors:
-            raise CheckpointError(f"{path} lacks the tensor {name} that {CONFIG} asks for")
+            raise CheckpointError(f"{path} lacks the tensor {called(name)} that {asker} asks for")
     for name, tensor in tensors.items():
         if name not in expected:
-            raise CheckpointError(f"{path} has a tensor {name} that {CONFIG} does not ask for")
+            raise CheckpointError(
+                f"{path} has a tensor {called(name)} that {asker} does not ask for"
+            )
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}; "
-                f"{CONFIG} asks for {tuple(expected[name].shape)}"
+                f"{path}: {called(name)} has shape {tuple(tensor.shape)}; "
+                f"{asker} asks for {tuple(expected[name].shape)}"
             )
         if tensor.dtype not in (expected[name].dtype, torch.float16):
             raise CheckpointError(
-                f"{path}: {name} is {tensor.dtype}; it must be {expected[name].dtype}"
+                f"{path}: {called(name)} is {tensor.dtype}; it must be {expected[name].dtype}"
             )
         if not all_finite(tensor):
-            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+            raise CheckpointError(f"{path}: {called(name)} holds numbers that are not finite")
     if isinstance(config, DescribedConfig):
         for name, tensor in tensors.items():
             tensors[name] = _laid_out(tensor.to(expected[name].dtype))
@@ -293,10 +302,13 @@ def fill(
 
 
 def _laid_out(tensor: Tensor) -> Tensor:
-    """Kernels with channels last: a third less time for an image of the large models."""
-    if tensor.dim() != 4:
-        return tensor
-    return tensor.contiguous(memory_format=torch.channels_last)
+    """A copy, kernels with channels last: a third less time for an image of the large models.
+
+    Written anew even where nothing changes: the last bit of an image follows the strides of 1x1
+    kernels, which are ambiguous, and where in memory a tensor starts, which a file decides.
+    """
+    layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+    return torch.empty_like(tensor, memory_format=layout).copy_(tensor)
 
 
 def all_finite(tensor: Tensor) -> bool:

@@ -95,8 +95,9 @@ def architecture(network: AnyGenerator | AnyDiscriminator) -> tuple[Part, ...]:
         copy.eval()(torch.zeros(1, *size, device="meta"), labels)
     modules = _parts(network)
     return tuple(
-        Part(name, shape[-1], shape[1], _own_parameters(modules[name]), _gamma(modules[name]))
-        for name, shape in shapes.items()
+        Part(name, shapes[name][-1], shapes[name][1], _own_parameters(module), _gamma(module))
+        for name, module in modules.items()
+        if name in shapes
     )
 
 

@@ -48,6 +48,7 @@ class NetworkReading:
 
     Attributes:
         places: the native name of each attention layer, by the engine's.
+        natives: the same of all layers that have a weight.
         sigmas: spectral norms by native layer, before they went into the weights.
         latent_size, classes: of a generator; a discriminator has only classes.
         channels: the order of the source's colours; the tensors already have red first.
@@ -59,6 +60,7 @@ class NetworkReading:
     layout: GeneratorLayout | DiscriminatorLayout
     tensors: dict[str, Tensor]
     places: dict[str, str]
+    natives: dict[str, str]
     sigmas: dict[str, float]
     classes: int
     latent_size: int = 0
@@ -66,6 +68,16 @@ class NetworkReading:
     bounded_latents: bool = False
     notes: list[str] = field(default_factory=list)
     data: str = ""
+
+    def called(self, name: str) -> str:
+        """What the source calls the layer of one of the engine's tensors, as far as is known."""
+        layer = name
+        while layer and layer not in self.natives:
+            layer = layer.rpartition(".")[0]
+        block = ".".join(name.split(".")[:2])
+        near = (native for ours, native in self.natives.items() if ours.startswith(f"{block}."))
+        native = self.natives.get(layer) or next((one.rpartition(".")[0] for one in near), "")
+        return f"{native} (here {name})" if native else name
 
 
 class Baker:
@@ -76,6 +88,7 @@ class Baker:
         self.layers: list[Layer] = []
         self.tensors: dict[str, Tensor] = {}
         self.places: dict[str, str] = {}
+        self.natives: dict[str, str] = {}
 
     def put(self, target: str, weight: Tensor, bias: Tensor) -> None:
         """A convolution's or linear map's weight and bias."""
@@ -87,6 +100,7 @@ class Baker:
         if weight.dim() < 2:
             raise LayoutError(f"{native} has a weight of shape {tuple(weight.shape)}")
         self.put(target, weight, self.source.bias(native, weight.shape[0]))
+        self.natives[target] = native
         return weight
 
     def norm(self, target: str, norm: NormTensors) -> int:
@@ -161,7 +175,7 @@ class Baker:
         if gamma.numel() != 1:
             raise LayoutError(f"{native}.{names.gamma} has shape {tuple(gamma.shape)}, not one")
         self.tensors[f"{target}.gamma"] = gamma.reshape(())
-        self.places[target] = native
+        self.places[target] = self.natives[target] = native
         query, channels = shapes["query"][:2]
         value = shapes["value"][0]
         self.layers.append(Attention(channels, query, value, pool, bias, bool(names.out)))
@@ -193,7 +207,9 @@ class Baker:
         if left:
             raise LayoutError(f"nothing asks for its tensors {', '.join(left[:5])}")
         tensors = {name: self.source.detached(tensor) for name, tensor in self.tensors.items()}
-        return NetworkReading(layout, tensors, self.places, self.source.sigmas, **about)
+        return NetworkReading(
+            layout, tensors, self.places, self.natives, self.source.sigmas, **about
+        )
 
 
 def finish_projection(

@@ -7,7 +7,7 @@ several to prefer. What was found and why is in the checkpoint's `recognised`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ..checkpoint import (
     SNAPSHOTS,
     Checkpoint,
     CheckpointError,
+    Network,
     fill,
     load_checkpoint,
 )
@@ -97,7 +98,7 @@ def open_discriminator(
         discriminator=layout,
         source_channels="BGR" if reading.channels == "BGR" else "RGB",
     )
-    return fill(DescribedDiscriminator, config, reading.tensors, str(chosen.file), device)
+    return _filled(DescribedDiscriminator, config, chosen, reading, device)
 
 
 def _ends(layout: DiscriminatorLayout, resolution: int) -> bool:
@@ -200,11 +201,10 @@ def _open(
     if judge is not None:
         config = replace(config, discriminator=discriminator_layout(judge))
         warnings += [note for note in judge.notes if note not in warnings]
-    network = fill(DescribedGenerator, config, reading.tensors, str(chosen.file), device)
+    network = _filled(DescribedGenerator, config, chosen, reading, device)
     discriminator = None
     if judge is not None and isinstance(partner, Candidate):
-        where = str(partner.file)
-        discriminator = fill(DescribedDiscriminator, config, judge.tensors, where, device)
+        discriminator = _filled(DescribedDiscriminator, config, partner, judge, device)
     warnings += gamma_warnings(network, "generator")
     warnings += _raw_warnings(chosen, generators)
     recognised = Recognised(
@@ -217,6 +217,18 @@ def _open(
     )
     names = class_names(config.classes, reading.data)
     return Checkpoint(network, discriminator, names, {}, path, recognised)
+
+
+def _filled(
+    make: Callable[[DescribedConfig], Network],
+    config: DescribedConfig,
+    chosen: Candidate,
+    reading: NetworkReading,
+    device: torch.device | str,
+) -> Network:
+    looks = f"{chosen.file} looks like a {chosen.role} of {chosen.family.name}, but it"
+    asker, called = "what its other tensors make", reading.called
+    return fill(make, config, reading.tensors, looks, device, asker, called)
 
 
 def generator_config(chosen: Candidate, reading: NetworkReading) -> DescribedConfig:
