@@ -12,7 +12,6 @@ from sagan_core import CheckpointError
 from sagan_core.foreign.hub import parse, wanted_files
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = ROOT / "tests" / "golden"
 
 
 def test_addresses():
@@ -40,38 +39,47 @@ def test_what_is_fetched_of_a_repository():
         files("README.md")
 
 
-def opened(address, cache):
-    """Open an address in a process of its own, whose hub is out of reach."""
+@pytest.fixture
+def cache(tmp_path):
+    """A repository that was fetched before."""
+    repository, revision = tmp_path / "models--me--deep", "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    golden = ROOT / "tests" / "golden" / "hf_biggan_deep" / "G"
+    (repository / "snapshots" / revision).mkdir(parents=True)
+    for name in ("pytorch_model.bin", "config.json"):
+        shutil.copy(golden / name, repository / "snapshots" / revision)
+    return tmp_path
+
+
+def test_without_a_network_what_was_fetched_before_opens_and_the_rest_is_refused(cache):
     code = """
 import sys
 from sagan_core import CheckpointError, open_checkpoint
-try:
-    checkpoint = open_checkpoint(sys.argv[1])
-    print(checkpoint.name, checkpoint.recognised.family, checkpoint.config.resolution)
-except CheckpointError as error:
-    print("refused:", error)
+for address in sys.argv[1:]:
+    try:
+        checkpoint = open_checkpoint(address)
+        print(checkpoint.name, checkpoint.recognised.family, checkpoint.config.resolution)
+    except CheckpointError as error:
+        print(error)
 """
-    environment = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", code, address],
+    addresses = [
+        "hub:me/deep:pytorch_model.bin",
+        "hub:me/deep",
+        "hub:me/deep:G.pth",
+        "hub:me/other",
+    ]
+    # Nothing listens at that port.
+    away = {"HF_HUB_CACHE": str(cache), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    printed = subprocess.run(
+        [sys.executable, "-c", code, *addresses],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=environment,
+        env=environment | away,
         check=True,
-    ).stdout.strip()
-
-
-def test_a_file_that_was_fetched_before_opens_without_a_network(tmp_path):
-    repository = tmp_path / "models--me--deep"
-    revision = "0" * 40
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(revision)
-    shutil.copytree(GOLDEN / "hf_biggan_deep" / "G", repository / "snapshots" / revision)
-    found = opened("hub:me/deep:pytorch_model.bin", tmp_path)
-    assert found == "me/deep pytorch-pretrained-BigGAN 64"
-
-
-def test_a_hub_out_of_reach_is_said(tmp_path):
-    assert "the hub is out of reach" in opened("hub:me/deep:G.pth", tmp_path)
-    assert opened("hub:me/deep", tmp_path).startswith("refused: hub:me/deep could not be fetched")
+    ).stdout.splitlines()
+    opened, reason = "me/deep pytorch-pretrained-BigGAN 64", "the hub is out of reach"
+    assert printed[:2] == [opened, opened]
+    assert [line.endswith(reason) for line in printed[2:]] == [True, True]

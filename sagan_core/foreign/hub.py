@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from ..checkpoint import CONFIG, DISCRIMINATOR, GENERATOR, CheckpointError
 from .storage import SUFFIXES
 
-PREFIX = "hub:"
+PREFIX, PATIENCE = "hub:", 5  # seconds
 NAME = re.compile(r"hub:([\w.-]+/[\w.-]+)(?::([\w.=/ -]+))?")
 
 
@@ -32,27 +35,54 @@ def download(address: str) -> tuple[Path, str]:
     repository, file = parse(address)
     try:
         import huggingface_hub as hub
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub import constants
     except ImportError as error:
         raise CheckpointError(
             f"{address} needs the package huggingface_hub: pip install huggingface_hub"
         ) from error
+    online = not constants.HF_HUB_OFFLINE and _reachable(constants.ENDPOINT)
     try:
-        listed = [] if file else hub.list_repo_files(repository)
-        names = [file] if file else wanted_files(address, listed)
+        if not online:
+            return _kept(repository, file), repository
+        names = [file] if file else wanted_files(address, hub.list_repo_files(repository))
         paths = [Path(hub.hf_hub_download(repository, name)) for name in names]
         if file:
             _fetch_settings(repository, file)
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(
-            f"{address} is not on this machine, and the hub is out of reach"
-        ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # of whichever HTTP client that package uses
         reason = " ".join(str(error).split())[:200]
+        if not online:
+            reason = "it is not on this machine, and the hub is out of reach"
         raise CheckpointError(f"{address} could not be fetched: {reason}") from error
     ours = {path.name for path in paths} >= {CONFIG, GENERATOR}
     weights = [path for path in paths if path.suffix in SUFFIXES]
     return (paths[0].parent if ours else weights[0]), repository
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether the hub answers; behind a proxy, that is for the proxy to say.
+
+    Asked first, because the hub's package tries for half a minute.
+    """
+    parts = urlsplit(endpoint)
+    if getproxies():
+        return True
+    port = parts.port or {"http": 80}.get(parts.scheme, 443)
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def _kept(repository: str, file: str | None) -> Path:
+    """What was fetched before. Raises what the hub's package does where there is nothing."""
+    import huggingface_hub as hub
+
+    if file:
+        return Path(hub.hf_hub_download(repository, file, local_files_only=True))
+    return Path(hub.snapshot_download(repository, local_files_only=True))
 
 
 def wanted_files(address: str, listed: Sequence[str]) -> list[str]:
