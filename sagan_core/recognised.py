@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .attention import SelfAttention
-from .engine import AnyDiscriminator, AnyGenerator
+from .engine import (
+    AnyDiscriminator,
+    AnyGenerator,
+    DescribedDiscriminator,
+    DescribedGenerator,
+)
+from .layout import Attention, Layer
+from .model import Generator
 
 NEAR_ZERO = 0.01  # of |gamma|: the layer changes its input by about a hundredth at most
 
@@ -23,7 +29,8 @@ class Recognised:
         family: the code base that wrote it.
         reasons: what it was recognised by, and which of several files or networks was taken.
         weights: "averaged" over training (EMA), "raw", or "" where that is not known.
-        spectral_norms: what weights were divided by, by the source's name of the layer.
+        spectral_norms: what weights were divided by, by "generator" or "discriminator", a dot, and
+            the source's name of the layer.
         native_names: what the source calls an attention layer, by "generator" or "discriminator",
             a dot, and our name of it.
         warnings: what a person should know before trusting what they see.
@@ -74,48 +81,37 @@ class Part(NamedTuple):
 
 
 def architecture(network: AnyGenerator | AnyDiscriminator) -> tuple[Part, ...]:
-    """A network's blocks and attention layers by the resolution that they work at.
-
-    Found by a forward pass of a copy without numbers, so it costs no arithmetic.
-    """
-    with torch.device("meta"):
-        copy: nn.Module = type(network)(network.config)  # type: ignore[arg-type]
-    shapes: dict[str, torch.Size] = {}
-    for name, module in _parts(copy).items():
-        module.register_forward_hook(_remember(shapes, name))
+    """A network's blocks and attention layers in forward order, by resolution."""
+    if isinstance(network, DescribedGenerator):
+        shapes = zip(network.layout.sizes, map(_channels, network.layout.layers), strict=True)
+        return _parts(network.layers, "layers", shapes)
+    if isinstance(network, DescribedDiscriminator):
+        sizes = network.layout.sizes(network.config.resolution)
+        shapes = zip(sizes, map(_channels, network.layout.layers), strict=True)
+        return _parts(network.layers, "layers", shapes)
     config = network.config
-    is_generator = hasattr(network, "to_image")
-    size = (
-        (config.latent_size,)
-        if is_generator
-        else (config.image_channels,) + 2 * (config.resolution,)
-    )
-    labels = torch.zeros(1, dtype=torch.long, device="meta") if config.classes else None
-    with torch.no_grad():
-        copy.eval()(torch.zeros(1, *size, device="meta"), labels)
-    modules = _parts(network)
-    return tuple(
-        Part(name, shapes[name][-1], shapes[name][1], _own_parameters(module), _gamma(module))
-        for name, module in modules.items()
-        if name in shapes
-    )
+    if isinstance(network, Generator):
+        ours = [(size, config.generator_channels(size)) for size in config.generator_resolutions]
+    else:
+        sizes = config.discriminator_resolutions
+        ours = [(size, config.discriminator_channels(size)) for size in (*sizes, sizes[-1])]
+    return _parts(network.blocks, "blocks", ours)
 
 
-def _parts(network: nn.Module) -> dict[str, nn.Module]:
-    """Entries of the network's lists of layers, and attention layers inside them."""
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, SelfAttention)
-        or (name.count(".") == 1 and name.split(".")[0] in ("blocks", "layers"))
-    }
+def _channels(layer: Layer) -> int:
+    return layer.channels if isinstance(layer, Attention) else layer.outputs
 
 
-def _remember(shapes: dict[str, torch.Size], name: str) -> Any:
-    def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-        shapes[name] = output.shape
-
-    return hook
+def _parts(layers: nn.ModuleList, name: str, shapes: Iterable[tuple[int, int]]) -> tuple[Part, ...]:
+    """Every layer and, where it has some inside, its attention."""
+    parts = []
+    for index, (layer, (size, channels)) in enumerate(zip(layers, shapes, strict=True)):
+        for inner, module in layer.named_modules():
+            if module is layer or isinstance(module, SelfAttention):
+                path = ".".join(filter(None, (name, str(index), inner)))
+                gamma = module.gamma.item() if isinstance(module, SelfAttention) else None
+                parts.append(Part(path, size, channels, _own_parameters(module), gamma))
+    return tuple(parts)
 
 
 def _own_parameters(module: nn.Module) -> int:
@@ -126,10 +122,6 @@ def _own_parameters(module: nn.Module) -> int:
         if isinstance(part, SelfAttention)
     )
     return sum(p.numel() for p in module.parameters()) - nested
-
-
-def _gamma(module: nn.Module) -> float | None:
-    return module.gamma.item() if isinstance(module, SelfAttention) else None
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -79,6 +79,13 @@ def long_bytes(folder):
     return file
 
 
+def zipped(folder, content):
+    with zipfile.ZipFile(folder / "G.pth", "w") as archive:
+        archive.writestr("G/data.pkl", content)
+        archive.writestr("G/version", "3\n")
+    return folder / "G.pth"
+
+
 def module(folder):
     return saved(folder, torch.nn.Linear(2, 2))
 
@@ -134,6 +141,10 @@ BAD = {
         r"generator of BigGAN-PyTorch, but .*blocks.1.0.conv_sc.* has shape \(8, 8, 1, 1\); what "
         r"its other tensors make asks for \(8, 7, 1, 1\)",
     ),
+    "no pickle of tensors": (
+        lambda folder: zipped(folder, b"\x80\x02" + b"N0" * 1000 + b"}."),
+        "is not a whole checkpoint file",
+    ),
     "a vector of no matrix": (
         lambda folder: tiny(folder, **{"linear.u0": torch.randn(1, 7)}),
         "a vector of 7 numbers for a matrix",
@@ -155,6 +166,7 @@ def test_bad_files_say_what_is_wrong(kind, tmp_path, capsys):
     assert time.perf_counter() - start < 5
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 1500
+    assert "weights_only" not in str(raised.value)
     assert "never be printed" not in capsys.readouterr().out
 
 
@@ -261,6 +273,16 @@ def test_a_broken_file_beside_does_not_hide_the_generator(tmp_path):
     (warning,) = open_checkpoint(tmp_path / "G.pth").recognised.warnings
     assert warning.startswith("its discriminator was not opened")
     assert open_checkpoint(tmp_path).config.resolution == 32
+
+
+def test_a_discriminator_that_does_not_fit_does_not_hide_the_generator(tmp_path):
+    tiny(tmp_path)
+    judge = published.biggan_discriminator(4, 32, 5, [0])
+    saved(tmp_path, published.random_tensors(judge), "D.pth")
+    checkpoint = open_checkpoint(tmp_path / "G.pth")
+    assert checkpoint.discriminator is None
+    (warning,) = checkpoint.recognised.warnings
+    assert warning.endswith("it has 5 classes, and the generator 3")
 
 
 def test_half_precision_opens_in_single(tmp_path):

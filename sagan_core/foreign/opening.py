@@ -7,9 +7,10 @@ several to prefer. What was found and why is in the checkpoint's `recognised`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -32,6 +33,8 @@ from .classes import class_names
 from .hub import PREFIX, download
 from .recognition import Candidate, candidates_in_file, candidates_in_folder, read_settings
 from .storage import SUFFIXES
+
+Value = TypeVar("Value")
 
 
 def open_checkpoint(
@@ -182,41 +185,54 @@ def _open(
     device: torch.device | str,
 ) -> Checkpoint:
     reading = chosen.read()
-    config = generator_config(chosen, reading)
-    warnings = list(reading.notes)
-    judge: NetworkReading | None = None
-    if isinstance(partner, Candidate):
-        try:
-            judge = partner.read()
-        except CheckpointError as error:
-            partner = error
-    if isinstance(partner, CheckpointError):
-        warnings.append(f"its discriminator was not opened: {partner}")
-    if judge is not None and judge.classes not in (0, config.classes):
-        warnings.append(
-            f"its discriminator was not opened: it has {judge.classes} classes, the generator "
-            f"{config.classes}"
-        )
-        judge = None
-    if judge is not None:
-        config = replace(config, discriminator=discriminator_layout(judge))
+    config, warnings = generator_config(chosen, reading), list(reading.notes)
+    discriminator, judge = None, None
+    try:
+        if isinstance(partner, CheckpointError):
+            raise partner
+        if partner is not None:
+            discriminator, judge = _open_partner(partner, config, device)
+    except CheckpointError as error:
+        warnings.append(f"its discriminator was not opened: {error}")
+        partner = None
+    if discriminator is not None and judge is not None:
+        config = discriminator.config
         warnings += [note for note in judge.notes if note not in warnings]
     network = _filled(DescribedGenerator, config, chosen, reading, device)
-    discriminator = None
-    if judge is not None and isinstance(partner, Candidate):
-        discriminator = _filled(DescribedDiscriminator, config, partner, judge, device)
     warnings += gamma_warnings(network, "generator")
     warnings += _raw_warnings(chosen, generators)
+    readings = {"generator": reading} | ({"discriminator": judge} if judge else {})
     recognised = Recognised(
         chosen.family.name,
-        tuple(_reasons(chosen, partner if judge else None, config, generators)),
+        tuple(_reasons(chosen, partner, config, generators)),
         "averaged" if chosen.averaged else ("" if config.bounded_latents else "raw"),
-        reading.sigmas,
-        _native_names(reading, judge),
+        _by_network({name: one.sigmas for name, one in readings.items()}),
+        _by_network({name: one.places for name, one in readings.items()}),
         tuple(warnings),
     )
     names = class_names(config.classes, reading.data)
     return Checkpoint(network, discriminator, names, {}, path, recognised)
+
+
+def _open_partner(
+    partner: Candidate, config: DescribedConfig, device: torch.device | str
+) -> tuple[DescribedDiscriminator, NetworkReading]:
+    """The discriminator, whose config has both networks. Raises CheckpointError."""
+    reading = partner.read()
+    if reading.classes not in (0, config.classes):
+        raise CheckpointError(
+            f"it has {reading.classes} classes, and the generator {config.classes}"
+        )
+    both = replace(config, discriminator=discriminator_layout(reading))
+    return _filled(DescribedDiscriminator, both, partner, reading, device), reading
+
+
+def _by_network(values: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
+    return {
+        f"{network}.{name}": value
+        for network, inner in values.items()
+        for name, value in inner.items()
+    }
 
 
 def _filled(
@@ -250,16 +266,9 @@ def discriminator_layout(reading: NetworkReading) -> DiscriminatorLayout:
     return reading.layout
 
 
-def _native_names(reading: NetworkReading, judge: NetworkReading | None) -> dict[str, str]:
-    names = {f"generator.{ours}": native for ours, native in reading.places.items()}
-    if judge is not None:
-        names |= {f"discriminator.{ours}": native for ours, native in judge.places.items()}
-    return names
-
-
 def _reasons(
     chosen: Candidate,
-    partner: Candidate | CheckpointError | None,
+    partner: Candidate | None,
     config: DescribedConfig,
     generators: list[Candidate],
 ) -> Iterable[str]:
@@ -281,7 +290,7 @@ def _reasons(
     if len(generators) > 1:
         others = [one.where or one.file.name for one in generators if one is not chosen]
         yield f"taken before {', '.join(others[:5])}"
-    if isinstance(partner, Candidate):
+    if partner is not None:
         inside = f"{partner.where} in {partner.file.name}" if partner.where else partner.file.name
         yield f"the discriminator is {inside}"
 

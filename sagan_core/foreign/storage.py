@@ -100,7 +100,10 @@ def _explained(path: Path, error: Exception) -> str:
     asked = re.search(r"(?:GLOBAL|class) (\S+)", str(error))
     if isinstance(error, pickle.UnpicklingError) and asked:
         return f"{path} needs {asked[1]}, and only tensors are ever read. {RESAVE}"
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    # torch's own words end in the advice to read the file unsafely.
+    words = str(error).rpartition("WeightsUnpickler error:")[2]
+    reason = " ".join(words.split()) or type(error).__name__
+    reason = "no plain pickle of tensors" if "weights_only" in reason else reason[:200]
     return f"{path} is not a whole checkpoint file ({reason}); copy or download it again"
 
 
