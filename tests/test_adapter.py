@@ -1,5 +1,8 @@
 """`record_attention` on a plain torch module that is not ours."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -73,3 +76,18 @@ def test_an_adapter_that_does_not_fit_is_told(model, adapter, message):
 def test_what_cannot_be_adapted_is_told(model, adapters, error, message):
     with pytest.raises(error, match=message), record_attention(model, adapters):
         model(torch.randn(1, 3, 4, 4))
+
+
+def test_the_readmes_adapter_runs():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    model = nn.Sequential()
+    model.add_module("mid", nn.Sequential())
+    model.mid.add_module("attn", Plain(3))
+    names = {
+        "model": model,
+        "images": torch.randn(1, 3, 6, 6),
+        "record_attention": record_attention,
+    }
+    exec(code, names)
+    assert names["fields"]["mid.attn"].weights.shape == (1, 36, 36)

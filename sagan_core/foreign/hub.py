@@ -86,15 +86,16 @@ def _kept(repository: str, file: str | None) -> Path:
 
 
 def wanted_files(address: str, listed: Sequence[str]) -> list[str]:
-    """Of a repository's files, those to fetch: our folder, transformers' pair, or the only weights.
+    """Of a repository's files, those to fetch: our folder, the usual pair, or the only weights.
 
     Raises CheckpointError where a person has to choose.
     """
     if {CONFIG, GENERATOR} <= set(listed):
         return [name for name in (CONFIG, GENERATOR, DISCRIMINATOR) if name in listed]
     weights = [name for name in listed if name.endswith(SUFFIXES)]
-    if "pytorch_model.bin" in weights:
-        weights = ["pytorch_model.bin"]
+    for usual in ("model.safetensors", "pytorch_model.bin"):
+        if usual in weights:
+            weights = [usual]
     if len(weights) != 1:
         found = ", ".join(weights[:8]) or "none"
         raise CheckpointError(

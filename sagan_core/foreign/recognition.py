@@ -150,7 +150,7 @@ def _python_settings(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """mmgeneration's config, from inside the file or from a config.py beside it."""
     meta, text = content.get("meta"), None
     if isinstance(meta, Mapping):
-        text = meta.get("config")
+        text = meta.get("config", meta.get("cfg"))  # as before and since version 1
     beside = path.with_name("config.py")
     if not isinstance(text, str) and beside.is_file() and beside.stat().st_size < SETTINGS_LIMIT:
         text = beside.read_text(encoding="utf-8", errors="replace")
