@@ -262,25 +262,16 @@ def fill(
     Takes `tensors` over. Raises CheckpointError, where `path` says whence they are, `asker` what
     the network's shapes follow from, and `called` what a tensor is called there.
     """
-    if isinstance(config, DescribedConfig):
-        try:
-            with torch.device("meta"):  # as its size follows from a file
-                network = make(config)
-        except (RuntimeError, ValueError, OverflowError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{path}: its layout makes no network ({reason})") from error
-    else:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
-            network = make(config)
+    described = isinstance(config, DescribedConfig)
+    network = _without_numbers(make, config, path) if described else _with_numbers(make, config)
     expected = network.state_dict()
     for name in expected:
         if name not in tensors:
             raise CheckpointError(f"{path} lacks the tensor {called(name)} that {asker} asks for")
     for name, tensor in tensors.items():
         if name not in expected:
-            raise CheckpointError(
-                f"{path} has a tensor {called(name)} that {asker} does not ask for"
-            )
+            stray = f"a tensor {called(name)} that {asker} does not ask for"
+            raise CheckpointError(f"{path} has {stray}")
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
                 f"{path}: {called(name)} has shape {tuple(tensor.shape)}; "
@@ -292,13 +283,26 @@ def fill(
             )
         if not all_finite(tensor):
             raise CheckpointError(f"{path}: {called(name)} holds numbers that are not finite")
-    if isinstance(config, DescribedConfig):
+    if described:
         for name, tensor in tensors.items():
             tensors[name] = _laid_out(tensor.to(expected[name].dtype))
-        network.load_state_dict(tensors, assign=True)
-    else:
-        network.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=described)
     return network.to(device).eval()
+
+
+def _with_numbers(make: Callable[[Config], Network], config: Config) -> Network:
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
+        return make(config)
+
+
+def _without_numbers(make: Callable[[Config], Network], config: Config, path: str) -> Network:
+    """As large as a file's layout says: so it takes no memory before that is checked."""
+    try:
+        with torch.device("meta"):
+            return make(config)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: its layout makes no network ({reason})") from error
 
 
 def _laid_out(tensor: Tensor) -> Tensor:
