@@ -61,14 +61,21 @@ def _head(checkpoint: Checkpoint) -> str:
         for name, network in networks.items()
         if network is not None
     )
-    keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+    if isinstance(config, SAGANConfig):
+        keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+        widths = (
+            f"; keys {keys}; queries and keys have 1/{config.query_divisor} of the channels, "
+            f"values 1/{config.value_divisor}"
+        )
+    else:
+        widths = f"; trained with {config.family}"
     about = _paragraph(
         f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention "
-        f"in the generator at {places}, in the discriminator at {judged}; keys {keys}; queries and "
-        f"keys have 1/{config.query_divisor} of the channels, values 1/{config.value_divisor}. "
+        f"in the generator at {places}, in the discriminator at {judged}{widths}. "
         f"Parameters: {sizes}."
     )
-    about += _not_in_the_paper(config)
+    if isinstance(config, SAGANConfig):
+        about += _not_in_the_paper(config)
     return f"# {checkpoint.name}\n\n{about}\n\n![Samples with fixed latents](samples.png)"
 
 

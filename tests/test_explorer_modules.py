@@ -277,7 +277,7 @@ def test_scales_linear_and_logarithmic(modules):
     places = modules(
         """const { onScale } = await load("maths");
         return [onScale(5, 10), onScale(20, 10), onScale(0, 10),
-          onScale(10, 10, true), onScale(1, 10, true), onScale(0.1, 10, true), onScale(0, 10, true)];
+          ...[10, 1, 0.1, 0].map((multiple) => onScale(multiple, 10, true))];
         """
     )
     assert places == pytest.approx([0.5, 1, 0, 1, 0.5, 0, 0])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from served import CONFIG, FIRST, LAST, make_generator
 
-from sagan_core import Discriminator, SAGANConfig, edit_attention, generate
+from sagan_core import Discriminator, SAGANConfig, edit_attention, generate, open_checkpoint
 from sagan_core.attention import attention_layers
 from sagan_core.intervene import (
     Place,
@@ -200,3 +201,15 @@ def test_a_discriminator_judges_an_image_and_is_watched():
     for label in (None, 3, -1):
         with pytest.raises(ValueError, match="label"):
             judge(discriminator, picture, label)
+
+
+def test_random_weights_of_a_model_of_another_code_base():
+    file = next((Path(__file__).parent / "golden" / "hf_biggan_deep" / "G").glob("*.bin"))
+    generator = open_checkpoint(file.parent).generator
+    drawn, again = untrained(generator), untrained(generator)
+    first, second, learnt = (generate(one, 1, 0, 0.5) for one in (drawn, again, generator))
+    assert (first.image == second.image).all()
+    assert (first.image != learnt.image).any()
+    assert first.image.std() > 5, "features did not fade on the way"
+    for name, layer in attention_layers(generator).items():
+        assert attention_layers(drawn)[name].gamma == layer.gamma

@@ -160,13 +160,13 @@ def _in_one_line(error: Exception) -> str:
 def save(options: argparse.Namespace) -> None:
     """Do what the command line says. Raises ValueError, LookupError or OSError."""
     # Imported late, so that --help and a wrong option answer at once.
-    from sagan_core.checkpoint import load_checkpoint
+    from sagan_core.foreign import open_checkpoint
     from sagan_core.sample import generate
 
     from .data import save_data
     from .figure import figure
 
-    checkpoint = load_checkpoint(options.checkpoint)
+    checkpoint = open_checkpoint(options.checkpoint)
     label = label_index(checkpoint, options.label)
     sample = generate(checkpoint.generator, options.seed, label, options.truncation)
     if not sample.fields:

@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import nn
 
 from sagan_core.attention import attention_layers
-from sagan_core.checkpoint import Checkpoint, load_checkpoint
+from sagan_core.checkpoint import Checkpoint
+from sagan_core.engine import AnyDiscriminator, AnyGenerator
+from sagan_core.foreign import open_checkpoint
 from sagan_core.intervene import untrained
-from sagan_core.model import Discriminator, Generator
 
 from .bounded import Bounded
 from .source import DISCRIMINATOR, short
@@ -31,8 +32,8 @@ class Pair:
         lock: held while a network runs or is changed. All networks of a checkpoint share one.
     """
 
-    generator: Generator
-    discriminator: Discriminator | None
+    generator: AnyGenerator
+    discriminator: AnyDiscriminator | None
     lock: threading.Lock
 
     def learnt(self) -> dict[str, float]:
@@ -93,7 +94,7 @@ class Networks:
         source = self._sources[name]
         if isinstance(source, Checkpoint):
             return source
-        return self._opened.obtain(name, lambda: load_checkpoint(source))
+        return self._opened.obtain(name, lambda: open_checkpoint(source))
 
     def pair(self, name: str, weights: str | int) -> Pair:
         """Networks with these weights: "trained", "random", or after a snapshot's images.
