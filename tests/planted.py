@@ -49,4 +49,3 @@ def planted_sample() -> Sample:
     image = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     fields = {"planted": planted_field(), **{name: make_field(name) for name in KINDS}}
     return Sample(image, fields, 3, None, 1.0)
-

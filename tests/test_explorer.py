@@ -12,12 +12,12 @@ import pytest
 from browser import EXPLORER, visit
 from PIL import Image
 from planted import KINDS, planted_sample
+from viz.maps import point_map
 
 from sagan_core.sample import Sample
 from viz.colour import PIN_COLOUR_NAMES, PIN_COLOURS, colour_table, scale_top
 from viz.explorer import explorer
 from viz.explorer.packing import pack
-from viz.maps import point_map
 from viz.view import Look
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")  # Gradio's own
@@ -249,7 +249,9 @@ def test_panels_share_one_scale(fresh, sample):
         # Rows from 16-bit floats may fall on the next of 256 colours.
         near = [np.abs(painted - colour_table()[np.clip(index + k, 0, 255)]) for k in (-1, 0, 1)]
         assert (np.minimum.reduce([part.sum(-1) for part in near]) == 0).all()
-        numbers = fresh.page.locator(f".groups .panel:nth-child({number}) .bar").inner_text().split()
+        numbers = (
+            fresh.page.locator(f".groups .panel:nth-child({number}) .bar").inner_text().split()
+        )
         assert numbers[-2:] == ["1×", f"{'≥' if values.max() > 1.001 * top else ''}{top:g}×"]
 
 
