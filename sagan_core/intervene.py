@@ -157,7 +157,7 @@ def generate_between(
         return generate(generator, seed, label, truncation, z)
 
 
-def untrained(network: Network, seed: int = 0) -> Network:
+def untrained(network: Network, seed: int = 1) -> Network:
     """The same network with random weights and the learnt gammas: alike for every caller.
 
     A generator's batch norms get the statistics of random latents, as they have while training;

@@ -23,12 +23,21 @@ from sagan_core.intervene import (
     untrained,
     without_keys,
 )
+from sagan_core.model import ConditionalBatchNorm
 from sagan_core.sample import drawn_label, judge, latents
+from sagan_core.train import calibrate
 
 
 @pytest.fixture(scope="module")
 def generator():
-    return make_generator(CONFIG)
+    """Random weights, with classes that differ and images that are not grey."""
+    generator = make_generator(CONFIG)
+    for module in generator.modules():
+        if isinstance(module, ConditionalBatchNorm):
+            torch.nn.init.normal_(module.gain, 1, 0.5)
+            torch.nn.init.normal_(module.bias, 0, 0.5)
+    calibrate(generator, 16, 4)
+    return generator.eval()
 
 
 def image(generator, **settings):
@@ -137,7 +146,10 @@ def test_classes_are_mixed_on_a_straight_line(generator):
 
 
 def test_only_tables_can_be_mixed():
-    plain = make_generator(SAGANConfig(resolution=32, width=16, latent_size=8, attention=(8,)))
+    config = SAGANConfig(
+        resolution=32, width=16, latent_size=8, attention=(8,), discriminator_attention=()
+    )
+    plain = make_generator(config)
     assert not can_mix_classes(plain)
     with pytest.raises(ValueError, match="cannot be mixed"), mixed_classes(plain, 0, 0, 0.5):
         pass
@@ -155,7 +167,6 @@ def test_latents_go_over_the_sphere():
     for at in (0.1, 0.5, 0.9):
         torch.testing.assert_close(spherical(first, across, at).norm(), first.norm())
         assert torch.equal(spherical(first, first, at), first)
-        torch.testing.assert_close(spherical(0 * first, second, at), at * second)
 
 
 @pytest.mark.parametrize("at", [-0.1, 1.1, math.nan])

@@ -162,8 +162,7 @@ def _fitted(
         parts.append(f"cropped to the middle {side}×{side} of {width}×{height}")
     if side != resolution:
         parts.append(f"scaled {'' if width != height else f'from {side}×{side} '}to {size}")
-    words = [" and ".join(parts[-2:]) if len(parts) > 1 else "".join(parts)]
-    words = [*parts[:-2], *words] if len(parts) > 2 else words
+    words = [" and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))]
     deep = image.mode.startswith("I") or image.mode == "F"
     if deep:
         words.append("its values scaled to 8 bits")

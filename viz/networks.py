@@ -21,6 +21,10 @@ from .source import DISCRIMINATOR, short
 NETWORK_BYTES = 2_000_000_000
 """What the weights of all networks that are kept may take together."""
 
+_building = threading.Lock()
+"""Networks are built one by one, as their first weights come from torch's one random state, which
+for random weights must be the same for everyone."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
@@ -94,7 +98,7 @@ class Networks:
         source = self._sources[name]
         if isinstance(source, Checkpoint):
             return source
-        return self._opened.obtain(name, lambda: open_checkpoint(source))
+        return self._opened.obtain(name, lambda: self._open(source))
 
     def pair(self, name: str, weights: str | int) -> Pair:
         """Networks with these weights: "trained", "random", or after a snapshot's images.
@@ -104,13 +108,19 @@ class Networks:
         name = self.full_name(name)
         return self._pairs.obtain((name, weights), lambda: self._make(name, weights))
 
+    @staticmethod
+    def _open(folder: Path) -> Checkpoint:
+        with _building:
+            return open_checkpoint(folder)
+
     def _make(self, name: str, weights: str | int) -> Pair:
         checkpoint, lock = self.checkpoint(name), self._locks[name]
         generator, discriminator = checkpoint.generator, checkpoint.discriminator
         if isinstance(weights, int):
-            generator = checkpoint.load_snapshot(weights)
+            with _building:
+                generator = checkpoint.load_snapshot(weights)
         elif weights == "random":
-            with lock:
+            with _building, lock:
                 generator = untrained(generator)
                 if discriminator is not None:
                     discriminator = untrained(discriminator)
