@@ -16,7 +16,7 @@ from viz.maps import point_map
 
 from sagan_core.sample import Sample
 from viz.colour import PIN_COLOUR_NAMES, PIN_COLOURS, colour_table, scale_top
-from viz.explorer import explorer
+from viz.explorer.explorer import explorer
 from viz.explorer.packing import pack
 from viz.maps import map_of
 from viz.view import Look

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -65,15 +67,28 @@ def save_data(
         seed, truncation   what made the image
         label          class index, -1 for a model without classes
         checkpoint, class_name   as given here
-        layers         names of all layers, in forward order
+        source         what made the image and what was changed in the model, as JSON; may be empty
+        layers         names of all layers, in forward order; the discriminator's begin with
+                       "discriminator."
 
-    and for each of these layers, under its name (for instance `blocks.1.attention/query`)
+    and for each of these layers, under its name (for instance `blocks.1.attention/query`), all
+    float32, for N = h * w queries and N' = h' * w' keys, both row by row
 
-        NAME/query     (C, h, w) float32
-        NAME/key       (C, h', w') float32
-        NAME/gamma     the layer's learnt scale
-        NAME/weights   (h * w, h' * w') float32, softmax(query^T key): row `r * w + c` says how much
-                       query cell (r, c) attends to each key cell, row by row, and sums to 1
+        NAME/x           (C, h, w)     the layer's input
+        NAME/query       (D, h, w)
+        NAME/key         (D, h', w')
+        NAME/value       (E, h', w')
+        NAME/added       (C, h', w')   what each key's value adds: the output convolution of value
+        NAME/weights     (N, N')       softmax(query^T key): row `r * w + c` says how much query
+                                       cell (r, c) attends to each key cell, and sums to 1
+        NAME/out         (C, h, w)     weights times added, unless keys were knocked out
+        NAME/gamma       the scale as used; the layer's output is x + gamma * out
+        NAME/learnt_gamma   the scale as learnt, where it was changed
+        NAME/strength    (h', w')      length of added over its channels
+        NAME/entropy     (h, w)        of each query's row of weights, in nats
+
+    With keys knocked out, query, key and weights are those before, so that the knock-out can be
+    repeated: set the columns to 0, scale rows to sum to 1, and `out` follows.
 
     In place of weights larger than `WEIGHTS_LIMIT` bytes there is `NAME/weights_left_out`, a text
     that says so; they follow from query and key.
@@ -85,6 +100,23 @@ def save_data(
     path = Path(path)
     if path.suffix.lower() != ".npz":
         raise ValueError(f"cannot write {path.name!r}: the file name must end in .npz")
+    content = BytesIO()
+    write_data(content, sample, layer, pins, checkpoint=checkpoint, class_name=class_name)
+    path.write_bytes(content.getvalue())
+
+
+def write_data(
+    file: IO[bytes],
+    sample: Sample,
+    layer: str,
+    pins: Iterable[Sequence[int]],
+    *,
+    checkpoint: str = "",
+    class_name: str = "",
+    source: str = "",
+    learnt: Mapping[str, float] | None = None,
+) -> None:
+    """The same into an open file. `learnt` has the gammas as learnt, by layer."""
     cells = checked_pins(attention_field(sample.fields, layer), pins)
     arrays: dict[str, np.ndarray] = {
         "image": sample.image,
@@ -95,20 +127,29 @@ def save_data(
         "truncation": np.array(sample.truncation, dtype=np.float64),
         "checkpoint": np.array(checkpoint),
         "class_name": np.array(class_name),
+        "source": np.array(source),
         "layers": np.array(list(sample.fields)),
     }
     for name, field in sample.fields.items():
         arrays |= {f"{name}/{part}": array for part, array in _field_arrays(field).items()}
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        gamma = (learnt or {}).get(name, field.gamma)
+        if gamma != field.gamma:
+            arrays[f"{name}/learnt_gamma"] = np.array(gamma, dtype=np.float64)
+    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _field_arrays(field: AttentionField) -> dict[str, np.ndarray]:
-    arrays = {
-        "query": field.query[0].cpu().numpy(),
-        "key": field.key[0].cpu().numpy(),
-        "gamma": np.array(field.gamma, dtype=np.float64),
+    tensors = {
+        "x": field.x,
+        "query": field.query,
+        "key": field.key,
+        "out": field.out,
+        "entropy": field.entropy(),
     }
+    if field.value is not None and field.added is not None:
+        tensors |= {"value": field.value, "added": field.added, "strength": field.strength()}
+    arrays = {name: tensor[0].cpu().numpy() for name, tensor in tensors.items()}
+    arrays["gamma"] = np.array(field.gamma, dtype=np.float64)
     queries, keys = math.prod(field.query_grid), math.prod(field.key_grid)
     size = 4 * queries * keys
     if size <= WEIGHTS_LIMIT:

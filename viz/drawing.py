@@ -206,6 +206,8 @@ def _draw_panel(
     _heading(axes, box.right, box, peak, GREY, right=True)
     if look.scale == "own":
         text = f"own scale, to {format_multiple(top)}"
+        if text_width(text, 5.5, bold=True) > box.width / POINT:
+            text = "own scale"
         write(axes, box.left, box.bottom + 8 * POINT, text, colour=INK, size=5.5, bold=True)
 
 
@@ -218,26 +220,35 @@ def _draw_arrows(
     box: Box,
 ) -> None:
     """Arrows between a pin and the peaks of its map, wider for larger multiples."""
-    from matplotlib.patches import FancyArrowPatch
-
     fill, shape = PIN_COLOURS[index], layer.maps[index].shape
     peaks = targets(layer.maps[index])
-    for peak in peaks:
+    for peak in peaks[::-1]:  # the largest on top
         place = _centre(box, (peak.row, peak.col), (shape[0], shape[1]))
-        if math.dist(point, place) < 5 * POINT:  # shorter than its own head
+        if math.dist(point, place) < 6 * POINT:  # hardly longer than its own head
             continue
-        ends = (point, place) if still.look.direction == "from" else (place, point)
-        line = 0.5 + 1.3 * peak.multiple / peaks[0].multiple
-        for colour, wider in ((_rim(fill), 0.9), (fill, 0.0)):
-            arrow = FancyArrowPatch(
-                *ends,
-                arrowstyle="-|>,head_length=2.2,head_width=1.1",
-                mutation_scale=1 + line / 3,
-                shrinkA=0,
-                shrinkB=0,
-            )
-            arrow.set(color=colour, linewidth=line + wider, capstyle="round", joinstyle="miter")
-            axes.add_patch(arrow)
+        start, end = (point, place) if still.look.direction == "from" else (place, point)
+        _draw_arrow(axes, start, end, fill, 0.5 + 1.3 * peak.multiple / peaks[0].multiple)
+
+
+def _draw_arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], fill: str, line: float
+) -> None:
+    """One arrow, its shaft `line` points wide, with a rim that sets it off from the image."""
+    from matplotlib.patches import Polygon
+
+    length = math.dist(start, end)
+    along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
+    shaft, head = line / 2 * POINT, (line / 2 + 1.2) * POINT
+    neck = length - 2 * head
+    outline = [(0, shaft), (neck, shaft), (neck, head), (length, 0)]
+    outline += [(at, -aside) for at, aside in outline[-2::-1]]
+    corners = [
+        (start[0] + at * along[0] - aside * along[1], start[1] + at * along[1] + aside * along[0])
+        for at, aside in outline
+    ]
+    arrow = Polygon(corners, closed=True)
+    arrow.set(facecolor=fill, edgecolor=_rim(fill), linewidth=0.5, joinstyle="miter")
+    axes.add_patch(arrow)
 
 
 def _outline(axes: Axes, corners: Corners, colour: str, line: float) -> None:

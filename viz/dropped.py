@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gradio.utils import get_upload_folder
 from PIL import Image, JpegImagePlugin
 
 from sagan_core.data import fit_image
@@ -88,6 +87,8 @@ def _uploaded(path: Any) -> Path:
     """A file in the folder of uploads. Raises ValueError for any other."""
     if not isinstance(path, str) or not 0 < len(path) < 4096 or "\0" in path:
         raise ValueError(f"path is {short(path)}; it must be that of an uploaded file")
+    from gradio.utils import get_upload_folder  # seconds, which a script need not wait
+
     folder, file = Path(get_upload_folder()).resolve(), Path(path).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise ValueError("The file is not among the uploaded ones (any more): drop it again.")

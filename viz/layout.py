@@ -57,17 +57,18 @@ class BlockLayout:
         top: int = MARGIN,
         own_scale: bool = False,
     ) -> BlockLayout:
-        """Up to five panels of one layer stand in a row, more in two; each further layer has one
-        row. With square images all this is at most 7.5 inches wide.
+        """Up to five panels of a layer stand in a row, more in two.
+
+        With square images all this is at most 7.5 inches wide.
 
         Args:
             image_size: (height, width) in pixels.
             top: where the block starts on the page.
             own_scale: leave room for a badge under each panel.
         """
-        rows = 1 if pins <= 5 or layers > 1 else 2
+        rows = 1 if pins <= 5 else 2
         columns = -(-pins // rows)
-        target = 384 if pins <= 3 else 320 if columns <= 5 else 160
+        target = 384 if pins <= 3 else 320
         scale = target / max(image_size)
         if scale >= 1:
             scale = round(scale)  # whole dots per pixel keep all pixels alike

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -20,9 +20,11 @@ from sagan_core.intervene import (
 )
 from sagan_core.sample import Sample, drawn_label, generate, judge
 
-from .dropped import Fitted
 from .networks import Pair
 from .source import DISCRIMINATOR, Source, short
+
+if TYPE_CHECKING:
+    from .dropped import Fitted
 
 MOST_CLASSES_TO_TRY = 64
 

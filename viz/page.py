@@ -18,7 +18,7 @@ import plotly
 
 from sagan_core.checkpoint import Checkpoint
 
-from .explorer import explorer
+from .explorer.explorer import explorer
 from .studio import Studio
 
 STYLE = Path(__file__).with_name("page.css")

@@ -1,5 +1,4 @@
-"""The explorer: a canvas on which attention follows the pointer."""
+"""The explorer: a canvas on which attention follows the pointer.
 
-from .explorer import FOLDER, explorer
-
-__all__ = ["FOLDER", "explorer"]
+Nothing is imported here, since scripts that pack a scene need not wait for gradio.
+"""
