@@ -12,7 +12,6 @@ import pytest
 from browser import EXPLORER, visit
 from PIL import Image
 from planted import KINDS, planted_sample
-from viz.maps import point_map
 
 from sagan_core.sample import Sample
 from viz.colour import PIN_COLOUR_NAMES, PIN_COLOURS, colour_table, scale_top
