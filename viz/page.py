@@ -67,7 +67,16 @@ def server_functions(studio: Studio) -> list[Any]:
     def lab(name: Any) -> dict[str, Any]:
         return studio.lab(name)
 
-    return [scene, lab]
+    def drop(request: Any) -> dict[str, Any]:
+        return studio.drop(request)
+
+    def timeline(request: Any) -> dict[str, Any]:
+        return studio.timeline(request)
+
+    def save(request: Any) -> dict[str, Any]:
+        return studio.save(request)
+
+    return [scene, lab, drop, timeline, save]
 
 
 def _plotly_script() -> Path:
