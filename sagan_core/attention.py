@@ -91,6 +91,22 @@ def attention_weights(query: Tensor, key: Tensor) -> Tensor:
         return torch.softmax(query.float() @ key.float().transpose(1, 2), dim=-1)
 
 
+def mask_keys(weights: Tensor, mask: Tensor) -> Tensor:
+    """Attention that may look only at the keys in `mask`; (..., N_query, N_key), rows sum to 1.
+
+    The weights of the other keys become 0 and every row is scaled to sum to 1 again, which is the
+    softmax over the keys that are left. A row that has nothing left becomes 0: there the layer
+    returns its input. As an edit: `lambda weights: mask_keys(weights, mask)`.
+
+    Args:
+        weights: rows of attention.
+        mask: broadcast against `weights`; 1 or True where a key may be looked at, else 0.
+    """
+    kept = weights * mask
+    total = kept.sum(-1, keepdim=True)
+    return kept / torch.where(total > 0, total, 1)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Autocast switched off for `device`, which may be one that knows no autocast (meta)."""
     if not torch.amp.is_autocast_available(device.type):

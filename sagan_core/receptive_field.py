@@ -66,11 +66,14 @@ class LocalRule:
 
     Attributes:
         reads: (an input, its shape, region of the output) -> the region of the input it needs.
+        spreads: (an input, its shape, region of it that changed) -> the region of the output that
+            may have changed.
         compute: (arguments with those regions in place of refs, their keywords, region of the
             output) -> exactly that region of the output.
     """
 
     reads: Callable[[Ref, Sequence[int], Region], Region]
+    spreads: Callable[[Ref, Sequence[int], Region], Region]
     compute: Callable[[tuple[Any, ...], dict[str, Any], Region], Tensor]
 
 
@@ -85,6 +88,25 @@ def union(first: Region, second: Region) -> Region:
         (min(one[0], two[0]), max(one[1], two[1])) for one, two in zip(first, second, strict=True)
     )
     return (a, b), (c, d)
+
+
+def overlap(first: Region, second: Region) -> Region | None:
+    """The region that both share, or None."""
+    rows, cols = (
+        (max(one[0], two[0]), min(one[1], two[1])) for one, two in zip(first, second, strict=True)
+    )
+    return (rows, cols) if rows[0] < rows[1] and cols[0] < cols[1] else None
+
+
+def paste(base: Tensor, region: Region, part: Tensor, place: Region) -> Tensor:
+    """`base`, which holds `region`, with `part` at `place` inside it."""
+    rows, cols = (
+        (inner[0] - outer[0], inner[1] - outer[0])
+        for inner, outer in zip(place, region, strict=True)
+    )
+    middle = base[..., rows[0] : rows[1], :]
+    middle = torch.cat([middle[..., : cols[0]], part, middle[..., cols[1] :]], -1)
+    return torch.cat([base[..., : rows[0], :], middle, base[..., rows[1] :, :]], -2)
 
 
 def cut(tensor: Tensor, region: Region, origin: Region | None = None) -> Tensor:
@@ -133,6 +155,15 @@ def _pointwise(call: Call) -> LocalRule:
         )
         return rows, cols
 
+    def spreads(_: Ref, shape: Sequence[int], region: Region) -> Region:
+        if len(shape) != 4:
+            return whole(full)
+        rows, cols = (
+            span if size == total else (0, total)
+            for size, total, span in zip(shape[-2:], full[-2:], region, strict=True)
+        )
+        return rows, cols
+
     def at(tensor: Any, region: Region) -> Any:
         """The part of an argument, which may be broadcast, or be cut already."""
         if not isinstance(tensor, Tensor) or tensor.dim() == 0:
@@ -157,7 +188,11 @@ def _pointwise(call: Call) -> LocalRule:
         assert result.shape[-2:] == wanted, (call.op, result.shape, region)
         return result
 
-    return LocalRule(reads, compute)
+    return LocalRule(reads, spreads, compute)
+
+
+def _same(_: Ref, __: Sequence[int], region: Region) -> Region:
+    return region
 
 
 def _batch_norm(call: Call, _: torch.Size) -> LocalRule | None:
@@ -169,16 +204,13 @@ def _batch_norm(call: Call, _: torch.Size) -> LocalRule | None:
     def compute(args: tuple[Any, ...], _: dict[str, Any], __: Region) -> Tensor:
         return F.batch_norm(args[0], mean, var, weight, bias, False, 0.0, eps)
 
-    return LocalRule(lambda _, __, region: region, compute)
+    return LocalRule(_same, _same, compute)
 
 
 def _channels(call: Call, _: torch.Size) -> LocalRule | None:
     """Joining or cutting along the channels, which are dimension 1."""
     if (call.args[1] if len(call.args) > 1 else 0) not in (1, -3):
         return None
-
-    def reads(_: Ref, __: Sequence[int], region: Region) -> Region:
-        return region
 
     def compute(args: tuple[Any, ...], kwargs: dict[str, Any], region: Region) -> Tensor:
         first = args[0]
@@ -191,7 +223,7 @@ def _channels(call: Call, _: torch.Size) -> LocalRule | None:
         result: Tensor = call.op(first, *args[1:], **kwargs)
         return result
 
-    return LocalRule(reads, compute)
+    return LocalRule(_same, _same, compute)
 
 
 # ---- a cell reads its query and all keys
@@ -205,12 +237,15 @@ def _attention(call: Call) -> LocalRule | None:
     def reads(ref: Ref, shape: Sequence[int], region: Region) -> Region:
         return region if ref == query else whole(shape)
 
+    def spreads(ref: Ref, _: Sequence[int], region: Region) -> Region:
+        return region if ref == query else whole(call.shapes[0])
+
     def compute(args: tuple[Any, ...], _: dict[str, Any], region: Region) -> Tensor:
         queries = args[0] if isinstance(query, Ref) else cut(args[0], region)
         result: Tensor = call.op(queries, *args[1:])
         return result
 
-    return LocalRule(reads, compute)
+    return LocalRule(reads, spreads, compute)
 
 
 # ---- a cell reads a window
@@ -230,9 +265,15 @@ class _Window:
     def reach(self) -> int:
         return self.dilation * (self.kernel - 1)
 
-    def reads(self, span: Span) -> Span:
+    def sees(self, span: Span, total: int) -> Span:
+        """The cells, of `total`, that the windows of a span see."""
         start, stop = self._unclipped(span)
-        return max(0, start), min(self.size, stop)
+        return max(0, start), min(total, stop)
+
+    def seen_by(self, span: Span, total: int) -> Span:
+        """The windows, of `total`, that see a span of cells."""
+        start = math.ceil((span[0] + self.padding - self.reach) / self.stride)
+        return max(0, start), min(total, (span[1] - 1 + self.padding) // self.stride + 1)
 
     def padding_of(self, span: Span) -> Span:
         """How many zeros of the padding a span's windows see before and after the input."""
@@ -243,14 +284,9 @@ class _Window:
         first = span[0] * self.stride - self.padding
         return first, (span[1] - 1) * self.stride - self.padding + self.reach + 1
 
-    def transposed_reads(self, span: Span) -> Span:
-        start = math.ceil((span[0] + self.padding - self.reach) / self.stride)
-        stop = (span[1] - 1 + self.padding) // self.stride + 1
-        return max(0, start), min(self.size, stop)
-
     def transposed_offset(self, span: Span) -> int:
         """Where the span begins in the transposed convolution, unpadded, of what it reads."""
-        return span[0] + self.padding - self.stride * self.transposed_reads(span)[0]
+        return span[0] + self.padding - self.stride * self.seen_by(span, self.size)[0]
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -266,11 +302,29 @@ def _windows(shape: torch.Size, *settings: Any) -> tuple[_Window, _Window]:
     return rows, cols
 
 
-def _reader(windows: tuple[_Window, _Window]) -> Callable[[Ref, Sequence[int], Region], Region]:
-    def reads(_: Ref, __: Sequence[int], region: Region) -> Region:
-        return windows[0].reads(region[0]), windows[1].reads(region[1])
+def _window_rule(
+    windows: tuple[_Window, _Window],
+    output: torch.Size,
+    compute: Callable[[tuple[Any, ...], dict[str, Any], Region], Tensor],
+    transposed: bool = False,
+) -> LocalRule:
+    """What a window reads, a transposed one writes, and the other way round."""
 
-    return reads
+    def reads(_: Ref, __: Sequence[int], region: Region) -> Region:
+        rows, cols = (
+            (window.seen_by if transposed else window.sees)(span, window.size)
+            for window, span in zip(windows, region, strict=True)
+        )
+        return rows, cols
+
+    def spreads(_: Ref, __: Sequence[int], region: Region) -> Region:
+        rows, cols = (
+            (window.sees if transposed else window.seen_by)(span, total)
+            for window, span, total in zip(windows, region, output[-2:], strict=True)
+        )
+        return rows, cols
+
+    return LocalRule(reads, spreads, compute)
 
 
 def _convolution(call: Call, shape: torch.Size) -> LocalRule | None:
@@ -288,7 +342,7 @@ def _convolution(call: Call, shape: torch.Size) -> LocalRule | None:
             padded, weight, bias, stride, [0, 0], dilation, False, output_padding, groups
         )
 
-    return LocalRule(_reader(windows), compute)
+    return _window_rule(windows, call.shapes[0], compute)
 
 
 def _transposed_convolution(call: Call, windows: tuple[_Window, _Window]) -> LocalRule | None:
@@ -296,9 +350,6 @@ def _transposed_convolution(call: Call, windows: tuple[_Window, _Window]) -> Loc
     # With gaps between the windows some cells read nothing at all.
     if any(window.reach + 1 < window.stride for window in windows):
         return None
-
-    def reads(_: Ref, __: Sequence[int], region: Region) -> Region:
-        return windows[0].transposed_reads(region[0]), windows[1].transposed_reads(region[1])
 
     def compute(args: tuple[Any, ...], _: dict[str, Any], region: Region) -> Tensor:
         result = torch.convolution(
@@ -309,7 +360,7 @@ def _transposed_convolution(call: Call, windows: tuple[_Window, _Window]) -> Loc
             result = result.narrow(axis - 2, begin, span[1] - span[0])
         return result
 
-    return LocalRule(reads, compute)
+    return _window_rule(windows, call.shapes[0], compute, transposed=True)
 
 
 def _pooling(call: Call, shape: torch.Size) -> LocalRule | None:
@@ -327,7 +378,7 @@ def _pooling(call: Call, shape: torch.Size) -> LocalRule | None:
     def compute(args: tuple[Any, ...], _: dict[str, Any], __: Region) -> Tensor:
         return pool(args[0], kernel, stride)
 
-    return LocalRule(_reader(windows), compute)
+    return _window_rule(windows, call.shapes[0], compute)
 
 
 _PLAIN_POOLING = {"padding": 0, "dilation": 1}
@@ -346,13 +397,20 @@ def _nearest(call: Call, shape: torch.Size) -> LocalRule | None:
         )
         return rows, cols
 
+    def spreads(_: Ref, __: Sequence[int], region: Region) -> Region:
+        rows, cols = (
+            (span[0] * factor, span[1] * factor)
+            for span, factor in zip(region, factors, strict=True)
+        )
+        return rows, cols
+
     def compute(args: tuple[Any, ...], _: dict[str, Any], region: Region) -> Tensor:
         result = F.interpolate(args[0], scale_factor=factors, mode="nearest")
         for axis, (span, factor) in enumerate(zip(region, factors, strict=True)):
             result = result.narrow(axis - 2, span[0] % factor, span[1] - span[0])
         return result
 
-    return LocalRule(reads, compute)
+    return LocalRule(reads, spreads, compute)
 
 
 _RULES: dict[str, Callable[[Call, torch.Size], LocalRule | None]] = {

@@ -14,8 +14,8 @@ is run whole for every variant instead; `Tail.reason` then says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,106 +23,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from .attention import Attend, attention_layers, edit_attention
-from .receptive_field import Call, LocalRule, Ref, Region, cut, local_rule, union, whole
+from .attention import attention_layers, edit_attention
+from .receptive_field import (
+    Call,
+    LocalRule,
+    Ref,
+    Region,
+    cut,
+    local_rule,
+    overlap,
+    paste,
+    union,
+    whole,
+)
+from .tape import Recorder
 
 # A replay in other sizes takes other kernels, which round differently; a wrong one is far off.
 TOLERANCE = 1e-4
 # Numbers in all intermediate values of one batch of variants together: 128 MB.
 MOST_NUMBERS = 1 << 25
 MOST_VARIANTS = 64
-
-
-class _Recorder(TorchDispatchMode):
-    """Writes down every operation that depends on a source, set by `start`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Call] = []
-        self.shapes: list[torch.Size] = []
-        self._index: dict[int, int] = {}
-        self._alive: list[Tensor] = []  # an id is a tensor's only while the tensor lives
-        self._inside = False  # an attention layer that is written down as one call
-        self.trouble = ""
-
-    def start(self, source: Tensor) -> None:
-        self._add(source)
-
-    def index_of(self, tensor: Any) -> int | None:
-        return self._index.get(id(tensor)) if isinstance(tensor, Tensor) else None
-
-    def _add(self, tensor: Tensor) -> int:
-        self._index[id(tensor)] = len(self.shapes)
-        self._alive.append(tensor)
-        self.shapes.append(tensor.shape)
-        return len(self.shapes) - 1
-
-    def __torch_dispatch__(
-        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = op(*args, **kwargs)
-        if not self._inside:
-            outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
-            self._note(op, args, kwargs, outputs)
-        return result
-
-    def _note(
-        self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Sequence[Tensor]
-    ) -> None:
-        """Write a call down if it depends on the source."""
-
-        def noted(leaf: Any) -> Any:
-            index = self.index_of(leaf)
-            if index is not None:
-                return Ref(index)
-            return leaf.detach() if isinstance(leaf, Tensor) else leaf
-
-        if all(self.index_of(leaf) is None for leaf in tree_flatten((args, kwargs))[0]):
-            return
-        functional = _functional(op)
-        if functional is None:
-            self.trouble = f"{op} writes into its argument"
-            return
-        noted_args, noted_kwargs = tree_map(noted, (args, kwargs))
-        indices = tuple(self._add(output) if output.numel() else None for output in outputs)
-        shapes = tuple(output.shape for output in outputs)
-        self.calls.append(Call(functional, noted_args, noted_kwargs, indices, shapes))
-
-    @contextmanager
-    def attention_as_one(self, network: nn.Module, but: Attend) -> Iterator[None]:
-        """Write the other attention layers' `Attend` down as one call each while the block runs.
-
-        Only as one call does attention have a rule: each query needs itself and all keys.
-        """
-
-        def enter(*_: Any) -> None:
-            self._inside = True
-
-        def leave(attend: nn.Module, inputs: tuple[Tensor, ...], attended: Tensor) -> None:
-            self._inside = False
-            self._note(attend, inputs, {}, [attended])
-
-        with ExitStack() as hooks:
-            for layer in attention_layers(network).values():
-                attend = layer.attend
-                # An edit expects the rows of all queries, and a subclass may mix them.
-                if attend is not but and type(attend) is Attend and not attend.edits:
-                    hooks.callback(attend.register_forward_pre_hook(enter).remove)
-                    hooks.callback(attend.register_forward_hook(leave).remove)
-            yield
-
-
-def _functional(op: Any) -> Any:
-    """The same operation without writing into its argument, which variants may share, or None."""
-    if isinstance(op, Attend) or not op._schema.is_mutable:
-        return op
-    packet = getattr(torch.ops.aten, op._schema.name.removeprefix("aten::").removesuffix("_"), None)
-    overload = getattr(packet, op._overloadname, None)
-    return None if overload is None or overload._schema.is_mutable else overload
 
 
 @contextmanager
@@ -154,7 +76,7 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
             raise ValueError(f"inputs hold one image's each; got shape {tuple(tensor.shape)}")
     weights: list[Tensor] = []
     passes: list[tuple[Tensor, Tensor]] = []
-    recorder = _Recorder()
+    recorder = Recorder()
 
     def on_weights(given: Tensor) -> Tensor:
         weights.append(given[0].detach())
@@ -194,25 +116,29 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
         output[0],
         reason,
         tuple(recorder.calls),
-        tuple(recorder.shapes),
+        tuple(recorder.values),
         end or 0,
     )
     return tail if reason else replace(tail, reason=_difference(tail))
 
 
 def _difference(tail: Tail) -> str:
-    """Why a recording is not the network: whether it gives the same with the layer and without."""
-    variants = torch.stack([tail.attended, torch.zeros_like(tail.attended)])
+    """Why a recording is not the network: it is tried without the layer and without one cell."""
+    height, width = tail.attended.shape[1:]
+    cell = ((height // 2, height // 2 + 1), (width // 2, width // 2 + 1))
+    nothing = torch.zeros_like(tail.attended)
+    holed = paste(tail.attended, whole(nothing.shape), cut(nothing, cell), cell)
     with torch.inference_mode(False), torch.no_grad():
-        with _replaced(tail.network, tail.layer, variants[1:]):
-            without = tail.network(*tail.inputs)
+        expected = tail._run_whole(None)(torch.stack([nothing, holed]))
         try:
-            replayed = tail.crop().run(variants)
+            replayed = [
+                tail.crop().run(nothing[None]),
+                tail.crop(changed=cell).run(cut(nothing, cell)[None]),
+            ]
         except RuntimeError as failure:
             first = (str(failure).splitlines() or [type(failure).__name__])[0]
             return f"its recording does not run for several images: {first}"
-    expected = torch.stack([tail.output, without[0]])
-    error = (replayed - expected).abs().max()
+    error = (torch.cat(replayed) - expected).abs().max()
     if error <= TOLERANCE * expected.abs().max().clamp_min(1):
         return ""
     return f"its recording differs from it by {error:.1e}"
@@ -240,83 +166,136 @@ class Tail:
     output: Tensor
     reason: str
     _calls: tuple[Call, ...]
-    _shapes: tuple[torch.Size, ...]
+    _values: tuple[Tensor, ...]
     _end: int
 
-    @property
-    def _size(self) -> int:
-        """Numbers in all values of the recording."""
-        return sum(math.prod(shape) for shape in self._shapes)
-
     @cached_property
-    def _rules(self) -> dict[int, LocalRule | None]:
-        rules = {}
-        for number, call in enumerate(self._calls):
-            rules[number] = local_rule(call, [self._shapes[ref.index] for ref in call.refs()])
-        return rules
+    def _rules(self) -> tuple[LocalRule | None, ...]:
+        return tuple(
+            local_rule(call, [self._values[ref.index].shape for ref in call.refs()])
+            for call in self._calls
+        )
 
-    def crop(self, region: Region | None = None) -> Crop:
-        """What `region` of the output needs; None for all of it. Raises IndexError outside it."""
+    def crop(self, region: Region | None = None, changed: Region | None = None) -> Crop:
+        """What a region of the output needs.
+
+        Args:
+            region: of the image; None for all of it, or for a logit.
+            changed: the cells of the layer in which variants differ from the recording; None
+                where they may differ anywhere. What they cannot reach is taken as recorded.
+
+        Raises IndexError for a region outside the image.
+        """
         if region is not None:
             _check_region(region, self.output)
-        everything = whole(self.attended.shape)
+        source = changed or whole(self.attended.shape)
         if self.reason:
-            return Crop(everything, self._size, self._run_whole(region), True)
-        end = self._shapes[self._end]
-        needs: dict[int, Region | None] = {
-            self._end: (region or whole(end)) if len(end) == 4 else None
-        }
+            size = sum(value.numel() for value in self._values)
+            return Crop(source, size, self._run_whole(region, source), True)
+        reached = self._reached_from(source)
+        end = self._values[self._end]
+        last = (region or whole(end.shape)) if end.dim() == 4 else None
+        needs: dict[int, Region | None] = {self._end: last}
         steps: list[_Step] = []
-        for number, call in reversed(list(enumerate(self._calls))):
-            step = self._step(call, self._rules[number], needs)
+        for call, rule in reversed(list(zip(self._calls, self._rules, strict=True))):
+            step = self._step(call, rule, needs, reached)
             if step is not None:
                 steps.append(step)
-        source = needs.get(0) or everything
+        needed = needs.get(0)
+        # What lies outside the region's sight needs not be given.
+        source = source if needed is None else overlap(source, needed) or source
         steps.reverse()
-        last = needs[self._end]
 
         def run(attended: Tensor) -> Tensor:
             values: dict[int, _Value] = {0: (attended.unsqueeze(0), source)}
             for step in steps:
                 step.run(values)
-            result, held = values[self._end]
-            return (result if last is None else cut(result, last, held)).squeeze(0)
+            return _fetch(self._values, values, self._end, last).squeeze(0)
 
-        size = sum(math.prod(step.size) for step in steps)
-        return Crop(source, size, torch.vmap(run), False)
+        return Crop(source, sum(step.size for step in steps), torch.vmap(run), False)
+
+    def _reached_from(self, source: Region) -> dict[int, Region | None]:
+        """Which region of every value may change with `source`; None for all of another shape."""
+        reached: dict[int, Region | None] = {0: source}
+        for call, rule in zip(self._calls, self._rules, strict=True):
+            refs = [ref for ref in call.refs() if ref.index in reached]
+            if not refs:
+                continue
+            for index, shape in zip(call.outputs, call.shapes, strict=True):
+                if index is None:
+                    continue
+                reached[index] = whole(shape) if len(shape) == 4 else None
+                if rule is not None and index == call.outputs[0]:
+                    self._spread(rule, refs, index, reached)
+        return reached
+
+    def _spread(
+        self,
+        rule: LocalRule,
+        refs: Sequence[Ref],
+        index: int,
+        reached: dict[int, Region | None],
+    ) -> None:
+        spread: Region | None = None
+        everything = whole(self._values[index].shape)
+        for ref in refs:
+            value, part = self._values[ref.index], reached[ref.index]
+            part = rule.spreads(ref, value.shape, part or ((0, 1), (0, 1)))
+            part = overlap(part, everything)
+            if part is not None:
+                spread = part if spread is None else union(spread, part)
+        if spread is None:
+            del reached[index]
+        else:
+            reached[index] = spread
 
     def _step(
-        self, call: Call, rule: LocalRule | None, needs: dict[int, Region | None]
+        self,
+        call: Call,
+        rule: LocalRule | None,
+        needs: dict[int, Region | None],
+        reached: dict[int, Region | None],
     ) -> _Step | None:
         """One operation on what is needed of it; notes in `needs` what it needs in turn."""
-        wanted = [index for index in call.outputs if index is not None and index in needs]
+        wanted = [index for index in call.outputs if index in needs and index in reached]
         if not wanted:
             return None
-        region = needs[wanted[0]]
+        first = wanted[0]
+        assert first is not None
+        region, change = needs[first], reached[first]
         # A rule computes the first output; the indices of a max-pool, say, need the whole.
-        if rule is None or wanted != [call.outputs[0]] or region is None:
+        if rule is None or wanted != [call.outputs[0]] or region is None or change is None:
             rule, region = None, None
+        else:
+            region = overlap(region, change)
+            if region is None:
+                return None
+        size = sum(math.prod(shape) for shape in call.shapes)
+        if region is not None:
+            size = math.prod((*call.shapes[0][:2], *(stop - start for start, stop in region)))
         for ref in call.refs():
-            shape = self._shapes[ref.index]
-            need = None
-            if len(shape) == 4:
-                need = (
-                    whole(shape)
-                    if rule is None or region is None
-                    else rule.reads(ref, shape, region)
-                )
-                before = needs.get(ref.index)
-                need = need if before is None else union(need, before)
-            needs[ref.index] = need
-        size = call.shapes[0] if region is None else _region_shape(call.shapes[0], region)
-        return _Step(call, rule, region, size, self._shapes)
+            shape = self._values[ref.index].shape
+            if len(shape) != 4:
+                needs[ref.index] = None
+                continue
+            need = rule.reads(ref, shape, region) if rule and region else whole(shape)
+            size += math.prod((*shape[:2], *(stop - start for start, stop in need)))
+            before = needs.get(ref.index)
+            needs[ref.index] = need if before is None else union(need, before)
+        return _Step(call, rule, region, size, self._values)
 
-    def _run_whole(self, region: Region | None) -> Callable[[Tensor], Tensor]:
+    def _run_whole(
+        self, region: Region | None, source: Region | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """The whole network with the layer's result replaced, as often as there are variants."""
 
         def run(attended: Tensor) -> Tensor:
+            count = len(attended)
+            if source is not None:
+                base = self.attended.expand(count, -1, -1, -1)
+                attended = paste(base, whole(base.shape), attended, source)
             inputs = [
-                None if tensor is None else tensor.expand(len(attended), *tensor.shape[1:])
+                None if tensor is None else tensor.expand(count, *tensor.shape[1:])
                 for tensor in self.inputs
             ]
             with _replaced(self.network, self.layer, attended):
@@ -329,27 +308,51 @@ class Tail:
 _Value = tuple[Tensor, Region | None]
 
 
+def _fetch(
+    recorded: Sequence[Tensor], values: Mapping[int, _Value], index: int, region: Region | None
+) -> Tensor:
+    """A region of a value, as computed where it was, else as recorded."""
+    if index not in values:
+        return recorded[index] if region is None else cut(recorded[index], region)
+    value, held = values[index]
+    if region is None or held is None:
+        return value
+    shared = overlap(region, held)
+    if shared == region:
+        return cut(value, region, held)
+    base = cut(recorded[index], region)
+    return base if shared is None else paste(base, region, cut(value, shared, held), shared)
+
+
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """One operation as a crop runs it. `region` is None where it is computed whole."""
+    """One operation as a crop runs it.
+
+    Attributes:
+        region: of its first output, by `rule`; None where it is computed whole.
+        size: numbers that it reads and makes.
+        recorded: every value as it was in the recorded pass.
+    """
 
     call: Call
     rule: LocalRule | None
     region: Region | None
-    size: Sequence[int]
-    shapes: Sequence[torch.Size]
+    size: int
+    recorded: Sequence[Tensor]
 
     def run(self, values: dict[int, _Value]) -> None:
+        """Add its outputs to `values`."""
+
         def piece(leaf: Any) -> Any:
             if not isinstance(leaf, Ref):
                 return leaf
-            value, held = values[leaf.index]
-            if held is None:
-                return value
-            shape = self.shapes[leaf.index]
-            if self.rule is None or self.region is None:
-                return cut(value, whole(shape), held)
-            return cut(value, self.rule.reads(leaf, shape, self.region), held)
+            shape = self.recorded[leaf.index].shape
+            region = None
+            if len(shape) == 4:
+                region = whole(shape)
+                if self.rule is not None and self.region is not None:
+                    region = self.rule.reads(leaf, shape, self.region)
+            return _fetch(self.recorded, values, leaf.index, region)
 
         args, kwargs = tree_map(piece, (self.call.args, self.call.kwargs))
         if self.rule is not None and self.region is not None:
@@ -361,12 +364,8 @@ class _Step:
         results = [leaf for leaf in made if isinstance(leaf, Tensor)]
         for index, result in zip(self.call.outputs, results, strict=True):
             if index is not None:
-                shape = self.shapes[index]
+                shape = self.recorded[index].shape
                 values[index] = result, whole(shape) if len(shape) == 4 else None
-
-
-def _region_shape(shape: Sequence[int], region: Region) -> tuple[int, ...]:
-    return (*shape[:-2], *(span[1] - span[0] for span in region))
 
 
 def _check_region(region: Region, output: Tensor) -> None:
@@ -383,7 +382,8 @@ class Crop:
     """A region of a network's output as a function of what the attention layer gave.
 
     Attributes:
-        source: the cells of the layer that the region can see, (rows, columns).
+        source: the cells of the layer that `run` is given: those that the region can see, as far
+            as they may have changed.
         is_whole: the whole network runs for every variant.
     """
 

@@ -81,6 +81,33 @@ def test_the_crop_is_the_whole(name):
             torch.testing.assert_close(crop.run(source), part, atol=1e-10, rtol=0)
 
 
+def cells_of(grid):
+    yield (0, 1), (0, 1)
+    yield (grid - 1, grid), (grid // 2, grid // 2 + 1)
+    yield (grid // 2, grid // 2 + 1), (grid // 3, grid // 3 + 2)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.no_grad()
+def test_a_change_of_few_cells_is_followed_exactly(name):
+    generator, inputs = generator_of(CONFIGS[name]), inputs_of(CONFIGS[name])
+    for layer in attention_layers(generator):
+        tail = record_tail(generator, layer, *inputs)
+        grid = tail.attended.shape[-1]
+        size = tail.output.shape[-1]
+        for cell in cells_of(grid):
+            rows, cols = (slice(*span) for span in cell)
+            variants = tail.attended.repeat(2, 1, 1, 1)
+            variants[..., rows, cols] = torch.randn_like(variants[..., rows, cols])
+            expected = whole_network(tail, variants)
+            assert tail.crop(changed=cell).source == cell
+            for pixels in [((0, size), (0, size)), ((1, 6), (size // 2, size))]:
+                crop = tail.crop(pixels, changed=cell)
+                given = variants[..., slice(*crop.source[0]), slice(*crop.source[1])]
+                part = expected[..., slice(*pixels[0]), slice(*pixels[1])]
+                torch.testing.assert_close(crop.run(given), part, atol=1e-10, rtol=0)
+
+
 @torch.no_grad()
 def test_in_single_precision_the_crop_is_within_rounding():
     config = CONFIGS["one layer"]
@@ -127,6 +154,11 @@ def test_the_tail_of_a_discriminator_is_its_logit():
         assert not tail.reason
         variants = variants_of(tail)
         torch.testing.assert_close(tail.crop().run(variants), whole_network(tail, variants))
+        cell = ((3, 4), (7, 8))
+        one = tail.attended.repeat(3, 1, 1, 1)
+        one[..., 3:4, 7:8] = variants[..., 3:4, 7:8]
+        part = tail.crop(changed=cell).run(variants[..., 3:4, 7:8])
+        torch.testing.assert_close(part, whole_network(tail, one))
         with pytest.raises(IndexError, match="logit"):
             tail.crop(((0, 1), (0, 1)))
 
@@ -179,6 +211,13 @@ def test_a_network_of_another_build_needs_no_code_of_its_own():
         torch.testing.assert_close(
             crop.run(source), expected[..., slice(*rows), slice(*cols)], atol=1e-10, rtol=0
         )
+    # Through a gate that averages over all cells, one cell reaches every pixel.
+    changed = tail.attended.clone()
+    changed[:, :2, :3] = 3
+    crop = tail.crop(((5, 7), (6, 9)), changed=((0, 2), (0, 3)))
+    torch.testing.assert_close(
+        crop.run(changed[None, :, :2, :3]), whole_network(tail, changed[None])[..., 5:7, 6:9]
+    )
 
 
 @torch.no_grad()

@@ -1,0 +1,481 @@
+"""Is an attention map true? Four maps of one point, and what happens when keys are taken away.
+
+    probe = probe_sample(generator, sample, "blocks.2.attention")  # one image and layer, once
+    evidence = probe.examine((row, col))                           # one pin
+    evidence.maps, evidence.correlations, evidence.curve, evidence.verdict
+
+What a point's map claims is that the layer, at this point, drew on these keys. So by default keys
+are taken away from the pin's own query alone and everything else stays: whatever changes in the
+pin's patch then went through the row that the map shows. `queries="all"` takes them away from
+every query, which asks what the layer may not look at at all; neighbours of the pin, whose
+results reach the patch through the convolutions after the layer, then answer as well.
+
+Taking a key away is `attention.mask_keys` everywhere: its weight becomes 0 and the row sums to 1
+again; a row without keys is 0, and the layer returns its input there.
+
+This is the only module that imports captum, and it does so late.
+
+Sources: Jain and Wallace 2019, *Attention is not explanation*; Kobayashi et al. 2020, *Attention
+is not only a weight*; Sundararajan et al. 2017 (integrated gradients); Adebayo et al. 2018,
+*Sanity checks for saliency maps* (the controls).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .attention import Grid, attention_layers, mask_keys
+from .deletion import (
+    DeletionCurve,
+    Unit,
+    Verdict,
+    deletion_sizes,
+    judge,
+    masks_without,
+    nearest_order,
+    order_by,
+    random_orders,
+    rank_correlation,
+)
+from .model import Discriminator, Generator
+from .receptive_field import Region, cut
+from .sample import Sample, latents
+from .tail import Crop, Tail, record_tail
+
+MAPS = ("attention", "value-weighted", "gradient", "knock-out")
+# Single keys are knocked out up to here; of more keys blocks, then the keys of the first blocks.
+MOST_KNOCKOUTS = 256
+REFINED_KEYS = 64
+GRADIENT_STEPS = 16
+SETTLING_BATCH, SETTLING_STEPS = 4, 8
+MOST_NUMBERS = 1 << 24
+
+Pin = tuple[int, int]
+Queries = Literal["pin", "all"]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the tests say about the map of one pin. Immutable.
+
+    Attributes:
+        layer, pin: whose map; pin is None for the average point.
+        queries: "pin" or "all", whose keys were taken away.
+        maps: by the names of `MAPS`, (H', W') float32 on the key grid, not negative, summing to 1
+            as attention does; all 0 where nothing had any effect.
+        correlations: Spearman's for each pair of maps; NaN where a map is constant.
+        curve: what deletion changes; `curve.top` has one curve per map.
+        verdict: on the attention map.
+        unit: of the effects: "pixels" is the root mean square over the patch's pixels and
+            channels on a scale from 0 (black) to 1 (white), "logit" the absolute difference.
+        layer_effect: the change of the patch without the layer.
+        queries_effect: the change when the tested queries lose all their keys.
+        block: side of the blocks of keys that were knocked out at first; 1 for single keys.
+        shuffled_from: the query cell whose map was tested in place of the pin's; None otherwise.
+        region: the patch in pixels, ((top, bottom), (left, right)); None for a logit.
+        whole_network: why the network ran whole, and slowly, for every test; empty otherwise.
+        seconds: what the examination took.
+    """
+
+    layer: str
+    pin: Pin | None
+    queries: Queries
+    maps: Mapping[str, np.ndarray]
+    correlations: Mapping[tuple[str, str], float]
+    curve: DeletionCurve
+    verdict: Verdict
+    unit: Unit
+    layer_effect: float
+    queries_effect: float
+    block: int
+    shuffled_from: Pin | None
+    region: Region | None
+    whole_network: str
+    seconds: float
+
+
+def probe_sample(generator: Generator, sample: Sample, layer: str) -> Probe:
+    """A generated image and one of the generator's attention layers, ready to be examined.
+
+    Raises what `record_tail` raises.
+    """
+    device = next(generator.parameters()).device
+    z = latents(generator, sample.seed, 1, sample.truncation).to(device)
+    label = None if sample.label is None else torch.tensor([sample.label], device=device)
+    return probe_layer(generator, layer, z, label)
+
+
+def probe_image(
+    discriminator: Discriminator, image: np.ndarray, label: int | None, layer: str
+) -> Probe:
+    """An image, real or generated, and one of the discriminator's attention layers.
+
+    Args:
+        image: (H, W, C) uint8, as `Sample.image`.
+        label: class index; None for an unconditional model.
+
+    Raises what `record_tail` raises.
+    """
+    device = next(discriminator.parameters()).device
+    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None]
+    labels = None if label is None else torch.tensor([label], device=device)
+    return probe_layer(discriminator, layer, pixels.float() / 127.5 - 1, labels)
+
+
+def probe_layer(network: nn.Module, layer: str, *inputs: Tensor | None) -> Probe:
+    """Any network that gives an image in [-1, 1] or a logit, at one of its attention layers."""
+    tail = record_tail(network, layer, *inputs)
+    return Probe(tail, _lengths(network, tail))
+
+
+def randomised(network: nn.Module, *inputs: Tensor | None, seed: int = 0) -> nn.Module:
+    """A copy of a network that has learnt nothing: each tensor's numbers, shuffled.
+
+    So every tensor keeps the distribution of its numbers, and every gamma, being one number, its
+    learnt value: the layer acts as strongly as it may. Batch and spectral norms are measured anew
+    on random latents (of the shape of the first input, with the other inputs as given). The
+    network itself stays as it is.
+    """
+    twin = copy.deepcopy(network)
+    rng = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False), torch.no_grad():
+        for parameter in twin.parameters():
+            order = torch.randperm(parameter.numel(), generator=rng).to(parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+        norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative mean
+        first, *others = (
+            None if tensor is None else tensor.expand(SETTLING_BATCH, *tensor.shape[1:])
+            for tensor in inputs
+        )
+        assert first is not None
+        twin.train()
+        for _ in range(SETTLING_STEPS):
+            twin(torch.randn(first.shape, generator=rng).to(first), *others)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    return twin.eval()
+
+
+@torch.no_grad()
+def _lengths(network: nn.Module, tail: Tail) -> Tensor:
+    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv."""
+    out = attention_layers(network)[tail.layer].out
+    return out(tail.value[None])[0].norm(dim=0).flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """One image and one attention layer: made once, asked for every pin.
+
+    Attributes:
+        tail: the forward pass, and what comes after the layer.
+        lengths: (N_key,) of what each key's value adds, after the output convolution.
+    """
+
+    tail: Tail
+    lengths: Tensor
+
+    @property
+    def query_grid(self) -> Grid:
+        return Grid(*self.tail.attended.shape[1:])
+
+    @property
+    def key_grid(self) -> Grid:
+        return Grid(*self.tail.value.shape[1:])
+
+    @property
+    def unit(self) -> Unit:
+        return "pixels" if self.tail.output.dim() == 3 else "logit"
+
+    def attention(self, pin: Pin | None) -> Tensor:
+        """(N_key,): the pin's row, or that of the average point. Raises IndexError."""
+        if pin is None:
+            return self.tail.weights.mean(0)
+        return self.tail.weights[self.query_grid.cell_index(*pin, "query cell")]
+
+    def value_weighted(self, pin: Pin | None) -> Tensor:
+        """(N_key,): attention times the length of what the key's value adds. Raises IndexError."""
+        return self.attention(pin) * self.lengths
+
+    def patch_region(self, pin: Pin | None) -> Region | None:
+        """The pixels of a query cell; the whole image without a pin; None for a logit."""
+        if self.unit == "logit":
+            return None
+        sizes = self.tail.output.shape[1:]
+        cells = pin or (0, 0)
+        grid = (1, 1) if pin is None else self.query_grid
+        top, left = (
+            (cell * size // count, -(-(cell + 1) * size // count))
+            for cell, size, count in zip(cells, sizes, grid, strict=True)
+        )
+        return top, left
+
+    def examine(
+        self,
+        pin: Pin | None,
+        queries: Queries = "pin",
+        shuffled: bool = False,
+        seed: int = 0,
+    ) -> Evidence:
+        """Test the map of one pin, or without a pin that of the average point.
+
+        Args:
+            pin: (row, col) on the query grid. Without it keys are taken from all queries and
+                the patch is the whole image.
+            queries: whose keys are taken away: the pin's own, or those of all queries.
+            shuffled: a control: test the map of another position, drawn by `seed`, as if it were
+                the pin's. It should do worse where maps depend on the point.
+            seed: of the random deletions and of that position.
+
+        Raises IndexError for a pin outside the grid, ValueError for queries or a control that
+        make no sense.
+        """
+        began = time.monotonic()
+        if queries not in ("pin", "all"):
+            raise ValueError(f"queries is {queries!r}; it must be 'pin' or 'all'")
+        if pin is None:
+            queries = "all"
+        shown = self._other_position(pin, seed) if shuffled else pin
+        with torch.inference_mode(False), torch.no_grad():
+            patch = _Patch.of(self, pin, queries)
+            knocked_out, block = _knock_out(patch, self.key_grid)
+            raw = {
+                "attention": self.attention(shown),
+                "value-weighted": self.value_weighted(shown),
+                "gradient": _gradient(patch).abs(),
+                "knock-out": knocked_out,
+            }
+            maps = {name: _as_map(raw[name], self.key_grid) for name in MAPS}
+            curve = _deletion_curve(patch, self, pin, maps, seed)
+            layer_effect = self._layer_effect(pin)
+        return Evidence(
+            layer=self.tail.layer,
+            pin=pin,
+            queries=queries,
+            maps=MappingProxyType(maps),
+            correlations=MappingProxyType(
+                {pair: rank_correlation(*(maps[name] for name in pair)) for pair in PAIRS}
+            ),
+            curve=curve,
+            verdict=judge(curve, "attention", layer_effect, self.unit),
+            unit=self.unit,
+            layer_effect=layer_effect,
+            queries_effect=float(curve.random[0, -1]),
+            block=block,
+            shuffled_from=shown if shuffled else None,
+            region=self.patch_region(pin),
+            whole_network=self.tail.reason,
+            seconds=time.monotonic() - began,
+        )
+
+    def _layer_effect(self, pin: Pin | None) -> float:
+        """How much the pin's patch changes when the layer adds nothing anywhere."""
+        crop = self.tail.crop(self.patch_region(pin))
+        attended = cut(self.tail.attended, crop.source)
+        patches = crop.run(torch.stack([attended, torch.zeros_like(attended)])).reshape(2, -1)
+        scale = _SCALES[self.unit]
+        return float(_root_mean_square(scale * (patches[1:] - patches[:1])))
+
+    def with_random_weights(self, seed: int = 0) -> Probe:
+        """A control: the same inputs and layer in `randomised(network)`."""
+        tail = self.tail
+        twin = randomised(tail.network, *tail.inputs, seed=seed)
+        return probe_layer(twin, tail.layer, *tail.inputs)
+
+    def _other_position(self, pin: Pin | None, seed: int) -> Pin:
+        height, width = self.query_grid
+        if pin is None or height * width < 2:
+            raise ValueError("shuffled queries need a pin and another position")
+        index = self.query_grid.cell_index(*pin, "query cell")
+        drawn = int(np.random.default_rng(seed).integers(height * width - 1))
+        other = drawn + (drawn >= index)
+        return other // width, other % width
+
+
+# From an image in [-1, 1] to 0 (black) to 1 (white).
+_SCALES: Mapping[Unit, float] = {"pixels": 0.5, "logit": 1.0}
+PAIRS = tuple(combinations(MAPS, 2))
+
+
+def _as_map(values: Tensor, grid: Grid) -> np.ndarray:
+    """(N_key,) not negative -> (H', W') summing to 1, read-only; zeros stay zeros."""
+    array = values.double().cpu().numpy().reshape(grid)
+    total = array.sum()
+    scaled = (array / total if total > 0 else array).astype(np.float32)
+    scaled.flags.writeable = False
+    return scaled
+
+
+# ---- a patch as a function of a mask of keys
+
+
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """The pin's patch when tested queries may look at some keys only.
+
+    Attributes:
+        crop: what the patch needs.
+        attended: (D, h, w) on `crop.source`, the tested queries, as the layer had it.
+        weights: (R, N_key), rows of the h * w queries there.
+        value: (N_key, D).
+        scale: from the network's output to the unit of the effects.
+    """
+
+    crop: Crop
+    attended: Tensor
+    weights: Tensor
+    value: Tensor
+    scale: float
+
+    @classmethod
+    def of(cls, probe: Probe, pin: Pin | None, queries: Queries) -> _Patch:
+        tail, grid = probe.tail, probe.query_grid
+        changed = None
+        if queries == "pin" and pin is not None:
+            grid.cell_index(*pin, "query cell")
+            changed = ((pin[0], pin[0] + 1), (pin[1], pin[1] + 1))
+        crop = tail.crop(probe.patch_region(pin), changed)
+        numbers = torch.arange(math.prod(grid), device=tail.attended.device).view(1, *grid)
+        tested = cut(numbers, crop.source).flatten()
+        return cls(
+            crop,
+            cut(tail.attended, crop.source),
+            tail.weights[tested],
+            tail.value.flatten(1).T,
+            _SCALES[probe.unit],
+        )
+
+    @property
+    def keys(self) -> int:
+        return len(self.value)
+
+    def effect(self, masks: Tensor) -> Tensor:
+        """(M, N_key) of 0 and 1 -> (M,): how much the patch changes when the zeros go."""
+        ones = masks.new_ones(1, self.keys)
+        size = max(1, MOST_NUMBERS // self.weights.numel())
+        patches = [
+            self._output(mask_keys(self.weights, part[:, None]) @ self.value)
+            for part in torch.cat([ones, masks]).split(size)
+        ]
+        reference, changed = torch.cat(patches).split([1, len(masks)])
+        return _root_mean_square(changed - reference)
+
+    def faded(self, masks: Tensor) -> Tensor:
+        """(M, N_key) from 0 to 1 -> (M, P): the patch when what keys contribute is scaled."""
+        return self._output(self.weights @ (masks[:, :, None] * self.value))
+
+    def _output(self, rows: Tensor) -> Tensor:
+        """(M, R, D), what the tested queries get -> (M, P), patches in the effects' unit."""
+        variants = rows.transpose(1, 2).unflatten(2, self.attended.shape[1:])
+        return self.scale * self.crop.run(variants.to(self.attended.dtype)).reshape(len(rows), -1)
+
+
+def _root_mean_square(differences: Tensor) -> Tensor:
+    """(M, P) -> (M,)."""
+    return differences.square().mean(1).sqrt()
+
+
+# ---- captum
+
+
+def _gradient(patch: _Patch) -> Tensor:
+    """(N_key,): each key's share in what the tested queries do to the patch, by captum.
+
+    Integrated gradients from the queries getting nothing to what they got, over a mask that
+    scales what each key contributes, of the patch along the direction in which all of it
+    together changes it. They may be negative, and sum to that change. The rows are not scaled to
+    sum to 1 on this path: along it a row that is stays the same, and the path would be empty.
+    """
+    from captum.attr import IntegratedGradients
+
+    ones = patch.weights.new_ones(1, patch.keys)
+    change = patch.faded(ones) - patch.faded(torch.zeros_like(ones))
+    size = _root_mean_square(change)
+    if size == 0:
+        return torch.zeros_like(ones[0])
+    direction = change / (size * change.numel())
+
+    def along(masks: Tensor) -> Tensor:
+        return (patch.faded(masks) * direction).sum(1)
+
+    with torch.enable_grad():
+        shares = IntegratedGradients(along).attribute(
+            ones, torch.zeros_like(ones), n_steps=GRADIENT_STEPS
+        )
+    return shares[0].detach()
+
+
+def _knock_out(patch: _Patch, grid: Grid) -> tuple[Tensor, int]:
+    """(N_key,): how much the patch changes without each key, by captum, and the side of blocks.
+
+    A block's effect is shared evenly among its keys, until the keys of the blocks that matter
+    most are knocked out one by one.
+    """
+    block = 1
+    while math.prod(-(-size // block) for size in grid) > MOST_KNOCKOUTS:
+        block += 1
+    rows, cols = (torch.arange(size) // block for size in grid)
+    blocks = (rows[:, None] * (int(cols[-1]) + 1) + cols).flatten().to(patch.value.device)
+    effects = _ablate(patch, blocks)
+    if block > 1:
+        effects = effects / blocks.bincount()[blocks]
+        first = effects.argsort(descending=True, stable=True)
+        chosen = first[:REFINED_KEYS]
+        rest = torch.full_like(blocks, REFINED_KEYS)
+        rest[chosen] = torch.arange(len(chosen), device=rest.device)
+        effects[chosen] = _ablate(patch, rest)[chosen]
+    return effects, block
+
+
+def _ablate(patch: _Patch, features: Tensor) -> Tensor:
+    """(N_key,): the change without the feature, one of 0, 1, ..., that each key belongs to."""
+    from captum.attr import FeatureAblation
+
+    ones = patch.weights.new_ones(1, patch.keys)
+    loss: Tensor = FeatureAblation(patch.effect).attribute(
+        ones,
+        baselines=0,
+        feature_mask=features[None],
+        perturbations_per_eval=int(features.max()) + 1,
+    )
+    return -loss[0]
+
+
+# ---- deletion
+
+
+def _deletion_curve(
+    patch: _Patch, probe: Probe, pin: Pin | None, maps: Mapping[str, np.ndarray], seed: int
+) -> DeletionCurve:
+    """Every order's curve, in one go."""
+    sizes = deletion_sizes(patch.keys)
+    orders = [order_by(maps[name]) for name in maps]
+    if pin is not None:
+        orders.append(nearest_order(pin, probe.query_grid, probe.key_grid))
+    known = len(orders)
+    orders.extend(random_orders(patch.keys, seed))
+    masks = np.concatenate([masks_without(order, sizes) for order in orders])
+    effects = patch.effect(torch.from_numpy(masks).to(patch.weights))
+    curves = effects.double().cpu().numpy().reshape(len(orders), len(sizes))
+    curves.flags.writeable = False
+    return DeletionCurve(
+        sizes,
+        MappingProxyType(dict(zip(maps, curves, strict=False))),
+        curves[known:],
+        None if pin is None else curves[known - 1],
+    )
