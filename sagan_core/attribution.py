@@ -22,7 +22,6 @@ is not only a weight*; Sundararajan et al. 2017 (integrated gradients); Adebayo 
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping
@@ -35,7 +34,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import Grid, attention_layers, mask_keys
+from .attention import Grid, attention_layers
+from .controls import randomised
 from .deletion import (
     DeletionCurve,
     Unit,
@@ -49,17 +49,14 @@ from .deletion import (
     rank_correlation,
 )
 from .model import Discriminator, Generator
-from .receptive_field import Region, cut
+from .patch import Patch, distances, layer_effect, unit_of
+from .receptive_field import Region
 from .sample import Sample, latents
-from .tail import Crop, Tail, record_tail
+from .tail import Tail, record_tail
 
 MAPS = ("attention", "value-weighted", "gradient", "knock-out")
-# Single keys are knocked out up to here; of more keys blocks, then the keys of the first blocks.
-MOST_KNOCKOUTS = 256
-REFINED_KEYS = 64
-GRADIENT_STEPS = 16
-SETTLING_BATCH, SETTLING_STEPS = 4, 8
-MOST_NUMBERS = 1 << 24
+PAIRS = tuple(combinations(MAPS, 2))
+
 
 Pin = tuple[int, int]
 Queries = Literal["pin", "all"]
@@ -139,36 +136,11 @@ def probe_layer(network: nn.Module, layer: str, *inputs: Tensor | None) -> Probe
     return Probe(tail, _lengths(network, tail))
 
 
-def randomised(network: nn.Module, *inputs: Tensor | None, seed: int = 0) -> nn.Module:
-    """A copy of a network that has learnt nothing: each tensor's numbers, shuffled.
+def prepare() -> None:
+    """Import what the first examination of a process would: a page can call it beforehand."""
+    import captum.attr  # noqa: F401
 
-    So every tensor keeps the distribution of its numbers, and every gamma, being one number, its
-    learnt value: the layer acts as strongly as it may. Batch and spectral norms are measured anew
-    on random latents (of the shape of the first input, with the other inputs as given). The
-    network itself stays as it is.
-    """
-    twin = copy.deepcopy(network)
-    rng = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False), torch.no_grad():
-        for parameter in twin.parameters():
-            order = torch.randperm(parameter.numel(), generator=rng).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].view_as(parameter))
-        norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a cumulative mean
-        first, *others = (
-            None if tensor is None else tensor.expand(SETTLING_BATCH, *tensor.shape[1:])
-            for tensor in inputs
-        )
-        assert first is not None
-        twin.train()
-        for _ in range(SETTLING_STEPS):
-            twin(torch.randn(first.shape, generator=rng).to(first), *others)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-    return twin.eval()
+    torch.vmap(torch.sin)(torch.zeros(1))
 
 
 @torch.no_grad()
@@ -200,7 +172,7 @@ class Probe:
 
     @property
     def unit(self) -> Unit:
-        return "pixels" if self.tail.output.dim() == 3 else "logit"
+        return unit_of(self.tail)
 
     def attention(self, pin: Pin | None) -> Tensor:
         """(N_key,): the pin's row, or that of the average point. Raises IndexError."""
@@ -250,19 +222,22 @@ class Probe:
             raise ValueError(f"queries is {queries!r}; it must be 'pin' or 'all'")
         if pin is None:
             queries = "all"
+        else:
+            self.query_grid.cell_index(*pin, "query cell")
         shown = self._other_position(pin, seed) if shuffled else pin
         with torch.inference_mode(False), torch.no_grad():
-            patch = _Patch.of(self, pin, queries)
-            knocked_out, block = _knock_out(patch, self.key_grid)
+            region = self.patch_region(pin)
+            patch = Patch.of(self.tail, region, _cell(pin) if queries == "pin" else None)
+            knocked_out, block = knock_out(patch, self.key_grid)
             raw = {
                 "attention": self.attention(shown),
                 "value-weighted": self.value_weighted(shown),
-                "gradient": _gradient(patch).abs(),
+                "gradient": gradient_shares(patch).abs(),
                 "knock-out": knocked_out,
             }
             maps = {name: _as_map(raw[name], self.key_grid) for name in MAPS}
             curve = _deletion_curve(patch, self, pin, maps, seed)
-            layer_effect = self._layer_effect(pin)
+            effect = layer_effect(self.tail, region)
         return Evidence(
             layer=self.tail.layer,
             pin=pin,
@@ -272,24 +247,16 @@ class Probe:
                 {pair: rank_correlation(*(maps[name] for name in pair)) for pair in PAIRS}
             ),
             curve=curve,
-            verdict=judge(curve, "attention", layer_effect, self.unit),
+            verdict=judge(curve, "attention", effect, self.unit),
             unit=self.unit,
-            layer_effect=layer_effect,
+            layer_effect=effect,
             queries_effect=float(curve.random[0, -1]),
             block=block,
             shuffled_from=shown if shuffled else None,
-            region=self.patch_region(pin),
+            region=region,
             whole_network=self.tail.reason,
             seconds=time.monotonic() - began,
         )
-
-    def _layer_effect(self, pin: Pin | None) -> float:
-        """How much the pin's patch changes when the layer adds nothing anywhere."""
-        crop = self.tail.crop(self.patch_region(pin))
-        attended = cut(self.tail.attended, crop.source)
-        patches = crop.run(torch.stack([attended, torch.zeros_like(attended)])).reshape(2, -1)
-        scale = _SCALES[self.unit]
-        return float(_root_mean_square(scale * (patches[1:] - patches[:1])))
 
     def with_random_weights(self, seed: int = 0) -> Probe:
         """A control: the same inputs and layer in `randomised(network)`."""
@@ -307,9 +274,8 @@ class Probe:
         return other // width, other % width
 
 
-# From an image in [-1, 1] to 0 (black) to 1 (white).
-_SCALES: Mapping[Unit, float] = {"pixels": 0.5, "logit": 1.0}
-PAIRS = tuple(combinations(MAPS, 2))
+def _cell(pin: Pin | None) -> Region | None:
+    return None if pin is None else ((pin[0], pin[0] + 1), (pin[1], pin[1] + 1))
 
 
 def _as_map(values: Tensor, grid: Grid) -> np.ndarray:
@@ -321,79 +287,10 @@ def _as_map(values: Tensor, grid: Grid) -> np.ndarray:
     return scaled
 
 
-# ---- a patch as a function of a mask of keys
-
-
-@dataclass(frozen=True, eq=False)
-class _Patch:
-    """The pin's patch when tested queries may look at some keys only.
-
-    Attributes:
-        crop: what the patch needs.
-        attended: (D, h, w) on `crop.source`, the tested queries, as the layer had it.
-        weights: (R, N_key), rows of the h * w queries there.
-        value: (N_key, D).
-        scale: from the network's output to the unit of the effects.
-    """
-
-    crop: Crop
-    attended: Tensor
-    weights: Tensor
-    value: Tensor
-    scale: float
-
-    @classmethod
-    def of(cls, probe: Probe, pin: Pin | None, queries: Queries) -> _Patch:
-        tail, grid = probe.tail, probe.query_grid
-        changed = None
-        if queries == "pin" and pin is not None:
-            grid.cell_index(*pin, "query cell")
-            changed = ((pin[0], pin[0] + 1), (pin[1], pin[1] + 1))
-        crop = tail.crop(probe.patch_region(pin), changed)
-        numbers = torch.arange(math.prod(grid), device=tail.attended.device).view(1, *grid)
-        tested = cut(numbers, crop.source).flatten()
-        return cls(
-            crop,
-            cut(tail.attended, crop.source),
-            tail.weights[tested],
-            tail.value.flatten(1).T,
-            _SCALES[probe.unit],
-        )
-
-    @property
-    def keys(self) -> int:
-        return len(self.value)
-
-    def effect(self, masks: Tensor) -> Tensor:
-        """(M, N_key) of 0 and 1 -> (M,): how much the patch changes when the zeros go."""
-        ones = masks.new_ones(1, self.keys)
-        size = max(1, MOST_NUMBERS // self.weights.numel())
-        patches = [
-            self._output(mask_keys(self.weights, part[:, None]) @ self.value)
-            for part in torch.cat([ones, masks]).split(size)
-        ]
-        reference, changed = torch.cat(patches).split([1, len(masks)])
-        return _root_mean_square(changed - reference)
-
-    def faded(self, masks: Tensor) -> Tensor:
-        """(M, N_key) from 0 to 1 -> (M, P): the patch when what keys contribute is scaled."""
-        return self._output(self.weights @ (masks[:, :, None] * self.value))
-
-    def _output(self, rows: Tensor) -> Tensor:
-        """(M, R, D), what the tested queries get -> (M, P), patches in the effects' unit."""
-        variants = rows.transpose(1, 2).unflatten(2, self.attended.shape[1:])
-        return self.scale * self.crop.run(variants.to(self.attended.dtype)).reshape(len(rows), -1)
-
-
-def _root_mean_square(differences: Tensor) -> Tensor:
-    """(M, P) -> (M,)."""
-    return differences.square().mean(1).sqrt()
-
-
 # ---- captum
 
 
-def _gradient(patch: _Patch) -> Tensor:
+def gradient_shares(patch: Patch) -> Tensor:
     """(N_key,): each key's share in what the tested queries do to the patch, by captum.
 
     Integrated gradients from the queries getting nothing to what they got, over a mask that
@@ -404,8 +301,8 @@ def _gradient(patch: _Patch) -> Tensor:
     from captum.attr import IntegratedGradients
 
     ones = patch.weights.new_ones(1, patch.keys)
-    change = patch.faded(ones) - patch.faded(torch.zeros_like(ones))
-    size = _root_mean_square(change)
+    full, nothing = patch.faded(ones), patch.faded(torch.zeros_like(ones))
+    change, size = full - nothing, distances(full, nothing)
     if size == 0:
         return torch.zeros_like(ones[0])
     direction = change / (size * change.numel())
@@ -415,19 +312,19 @@ def _gradient(patch: _Patch) -> Tensor:
 
     with torch.enable_grad():
         shares = IntegratedGradients(along).attribute(
-            ones, torch.zeros_like(ones), n_steps=GRADIENT_STEPS
+            ones, torch.zeros_like(ones), n_steps=patch.effort.steps
         )
     return shares[0].detach()
 
 
-def _knock_out(patch: _Patch, grid: Grid) -> tuple[Tensor, int]:
+def knock_out(patch: Patch, grid: Grid) -> tuple[Tensor, int]:
     """(N_key,): how much the patch changes without each key, by captum, and the side of blocks.
 
     A block's effect is shared evenly among its keys, until the keys of the blocks that matter
     most are knocked out one by one.
     """
     block = 1
-    while math.prod(-(-size // block) for size in grid) > MOST_KNOCKOUTS:
+    while math.prod(-(-size // block) for size in grid) > patch.effort.knockouts:
         block += 1
     rows, cols = (torch.arange(size) // block for size in grid)
     blocks = (rows[:, None] * (int(cols[-1]) + 1) + cols).flatten().to(patch.value.device)
@@ -435,14 +332,14 @@ def _knock_out(patch: _Patch, grid: Grid) -> tuple[Tensor, int]:
     if block > 1:
         effects = effects / blocks.bincount()[blocks]
         first = effects.argsort(descending=True, stable=True)
-        chosen = first[:REFINED_KEYS]
-        rest = torch.full_like(blocks, REFINED_KEYS)
+        chosen = first[: patch.effort.refined]
+        rest = torch.full_like(blocks, len(chosen))
         rest[chosen] = torch.arange(len(chosen), device=rest.device)
         effects[chosen] = _ablate(patch, rest)[chosen]
     return effects, block
 
 
-def _ablate(patch: _Patch, features: Tensor) -> Tensor:
+def _ablate(patch: Patch, features: Tensor) -> Tensor:
     """(N_key,): the change without the feature, one of 0, 1, ..., that each key belongs to."""
     from captum.attr import FeatureAblation
 
@@ -453,29 +350,25 @@ def _ablate(patch: _Patch, features: Tensor) -> Tensor:
         feature_mask=features[None],
         perturbations_per_eval=int(features.max()) + 1,
     )
-    return -loss[0]
+    return loss[0].abs()
 
 
 # ---- deletion
 
 
 def _deletion_curve(
-    patch: _Patch, probe: Probe, pin: Pin | None, maps: Mapping[str, np.ndarray], seed: int
+    patch: Patch, probe: Probe, pin: Pin | None, maps: Mapping[str, np.ndarray], seed: int
 ) -> DeletionCurve:
     """Every order's curve, in one go."""
-    sizes = deletion_sizes(patch.keys)
-    orders = [order_by(maps[name]) for name in maps]
+    sizes = deletion_sizes(patch.keys, patch.effort.factor)
+    orders = {name: order_by(values, seed) for name, values in maps.items() if np.ptp(values) > 0}
     if pin is not None:
-        orders.append(nearest_order(pin, probe.query_grid, probe.key_grid))
-    known = len(orders)
-    orders.extend(random_orders(patch.keys, seed))
-    masks = np.concatenate([masks_without(order, sizes) for order in orders])
+        orders["nearest"] = nearest_order(pin, probe.query_grid, probe.key_grid)
+    stacked = [*orders.values(), *random_orders(patch.keys, seed)]
+    masks = np.concatenate([masks_without(order, sizes) for order in stacked])
     effects = patch.effect(torch.from_numpy(masks).to(patch.weights))
-    curves = effects.double().cpu().numpy().reshape(len(orders), len(sizes))
+    curves = effects.double().cpu().numpy().reshape(len(stacked), len(sizes))
     curves.flags.writeable = False
-    return DeletionCurve(
-        sizes,
-        MappingProxyType(dict(zip(maps, curves, strict=False))),
-        curves[known:],
-        None if pin is None else curves[known - 1],
-    )
+    named = dict(zip(orders, curves, strict=False))
+    nearest = named.pop("nearest", None)
+    return DeletionCurve(sizes, MappingProxyType(named), curves[len(orders) :], nearest)

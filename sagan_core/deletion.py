@@ -18,7 +18,7 @@ import numpy as np
 from .attention import Grid
 
 RANDOM_DRAWS = 20
-# How much better than random keys, in area, a map has to be before it is said to name something.
+# How much better than random keys, in area, a map has to be at least before it names something.
 LEAST_LEAD = 1.1
 # Below these changes "the layer hardly matters": one of 255 grey levels, and a hundredth of the
 # hinge loss's margin, which is 1.
@@ -33,14 +33,24 @@ VERDICTS: Mapping[VerdictKind, str] = {
 }
 
 
-def deletion_sizes(keys: int) -> np.ndarray:
-    """How many keys go at each point of a curve: 1, 2, 4, ... and all of them."""
-    return np.unique([*(2**power for power in range(keys.bit_length())), keys])
+def deletion_sizes(keys: int, factor: int = 2) -> np.ndarray:
+    """How many keys go at each point of a curve: 1, `factor`, its square, ... and all of them."""
+    sizes = [keys]
+    size = 1
+    while size < keys:
+        sizes.append(size)
+        size *= factor
+    return np.sort(sizes)
 
 
-def order_by(values: np.ndarray) -> np.ndarray:
-    """Key indices, the largest value first; equal values in the order of the grid."""
-    return np.argsort(-values.ravel(), kind="stable")
+def order_by(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Key indices, the largest value first; equal values in random order.
+
+    In the order of the grid they would be neighbours, and neighbours gone change more than keys
+    here and there: a map of one value would seem to name something.
+    """
+    draw = np.random.default_rng(seed).random(values.size)
+    return np.lexsort((draw, -values.ravel()))
 
 
 def random_orders(keys: int, seed: int = 0, draws: int = RANDOM_DRAWS) -> np.ndarray:
@@ -54,9 +64,9 @@ def nearest_order(pin: tuple[int, int], query_grid: Grid, key_grid: Grid) -> np.
     rows = (np.arange(key_grid.height) + 0.5) / key_grid.height
     cols = (np.arange(key_grid.width) + 0.5) / key_grid.width
     row, col = ((place + 0.5) / size for place, size in zip(pin, query_grid, strict=True))
-    # Rounded, so that cells at the same distance stay in the order of the grid.
+    # Rounded, so that rounding errors do not order cells at the same distance.
     distance = np.round((rows[:, None] - row) ** 2 + (cols[None, :] - col) ** 2, 9)
-    return order_by(-distance)
+    return np.argsort(distance.ravel(), kind="stable")
 
 
 def masks_without(order: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -86,7 +96,8 @@ class DeletionCurve:
 
     Attributes:
         sizes: (K,) how many keys are gone; the last is all of them.
-        top: per map (K,): the keys that the map ranks first are gone.
+        top: per map (K,): the keys that the map ranks first are gone. A map of one value all
+            over ranks none first and has no curve.
         random: (draws, K): random keys, each row one random order of all keys.
         nearest: (K,): the keys nearest to the pin; None without a pin.
     """
@@ -120,18 +131,13 @@ class DeletionCurve:
         """A curve's area over the mean random one: 1 is chance. NaN where nothing changes."""
         return self.area(curve) / self._random_area if self._random_area > 0 else math.nan
 
-    def random_range(self) -> tuple[float, float]:
-        """The least and the largest `over_random` of the random draws themselves."""
-        areas = [self.over_random(draw) for draw in self.random]
-        return min(areas), max(areas)
+    def spread_over_random(self) -> float:
+        """Standard deviation of `over_random` of the random draws themselves."""
+        return float(np.std([self.over_random(draw) for draw in self.random], ddof=1))
 
     def beats_chance(self, curve: np.ndarray) -> bool:
-        """Its area is above that of every random draw, and LEAST_LEAD times their mean or more.
-
-        Of 20 draws, a random order does the first in one of 21 cases.
-        """
-        lead = self.over_random(curve)
-        return lead >= LEAST_LEAD and lead > self.random_range()[1]
+        """Its area is over the random ones' mean by two of their spreads, and by LEAST_LEAD."""
+        return self.over_random(curve) > max(LEAST_LEAD, 1 + 2 * self.spread_over_random())
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class Verdict:
     Attributes:
         kind: key of `VERDICTS`.
         over_random: area of the map's deletion curve over the mean random one; 1 is chance.
-        random_range: the least and largest of the same figure over the random draws.
+        random_spread: standard deviation of the same figure over the random draws.
         nearest_over_random: the same figure for the nearest keys; None without a pin.
         layer_effect: how much the patch changes without the layer.
         least_effect: below this the layer hardly matters.
@@ -150,7 +156,7 @@ class Verdict:
 
     kind: VerdictKind
     over_random: float
-    random_range: tuple[float, float]
+    random_spread: float
     nearest_over_random: float | None
     layer_effect: float
     least_effect: float
@@ -168,15 +174,14 @@ class Verdict:
             return f"{effect}; under {_amount(self.unit, self.least_effect)} counts as nothing."
         if math.isnan(self.over_random):
             return f"Taking keys away from this point changes nothing. {effect}."
-        low, high = self.random_range
         nearest = (
             ""
             if self.nearest_over_random is None
-            else f", the nearest keys {self.nearest_over_random:.2f}"
+            else f"; the nearest keys {self.nearest_over_random:.2f}"
         )
         return (
             f"Taking away the map's top keys changes {self.over_random:.2f} times as much as "
-            f"random keys do (single draws {low:.2f} to {high:.2f}{nearest}). {effect}."
+            f"random keys do (1 ± {self.random_spread:.2f}{nearest}). {effect}."
         )
 
 
@@ -193,14 +198,15 @@ def judge(curve: DeletionCurve, name: str, layer_effect: float, unit: Unit) -> V
     """The verdict on the map `name` of a curve.
 
     "hardly" where taking the layer out changes the patch by less than LEAST_EFFECT; else "names"
-    where the map beats chance (`DeletionCurve.beats_chance`); else "chance".
+    where the map beats chance (`DeletionCurve.beats_chance`); else "chance", as for a map of one
+    value all over, whose order is chance itself.
     """
-    top, least = curve.top[name], LEAST_EFFECT[unit]
-    kind: VerdictKind = "names" if curve.beats_chance(top) else "chance"
+    top, least = curve.top.get(name), LEAST_EFFECT[unit]
+    kind: VerdictKind = "names" if top is not None and curve.beats_chance(top) else "chance"
     return Verdict(
         "hardly" if layer_effect < least else kind,
-        curve.over_random(top),
-        curve.random_range(),
+        1.0 if top is None else curve.over_random(top),
+        curve.spread_over_random(),
         None if curve.nearest is None else curve.over_random(curve.nearest),
         layer_effect,
         least,

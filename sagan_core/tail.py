@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_map
 
-from .attention import attention_layers, edit_attention
+from .attention import Attend, attention_layers, edit_attention
 from .receptive_field import (
     Call,
     LocalRule,
@@ -191,7 +191,7 @@ class Tail:
         source = changed or whole(self.attended.shape)
         if self.reason:
             size = sum(value.numel() for value in self._values)
-            return Crop(source, size, self._run_whole(region, source), True)
+            return Crop(source, size, math.inf, self._run_whole(region, source))
         reached = self._reached_from(source)
         end = self._values[self._end]
         last = (region or whole(end.shape)) if end.dim() == 4 else None
@@ -212,7 +212,8 @@ class Tail:
                 step.run(values)
             return _fetch(self._values, values, self._end, last).squeeze(0)
 
-        return Crop(source, sum(step.size for step in steps), torch.vmap(run), False)
+        size, cost = sum(step.size for step in steps), sum(step.cost for step in steps)
+        return Crop(source, size, cost, torch.vmap(run))
 
     def _reached_from(self, source: Region) -> dict[int, Region | None]:
         """Which region of every value may change with `source`; None for all of another shape."""
@@ -340,6 +341,24 @@ class _Step:
     size: int
     recorded: Sequence[Tensor]
 
+    @property
+    def cost(self) -> int:
+        """Multiplications of convolutions and attention; the rest is small beside them."""
+        shape = self.call.shapes[0]
+        cells = math.prod(shape[2:])
+        if self.region is not None:
+            cells = math.prod(stop - start for start, stop in self.region)
+        if isinstance(self.call.op, Attend):
+            _, key, value = (
+                self.recorded[leaf.index] if isinstance(leaf, Ref) else leaf
+                for leaf in self.call.args
+            )
+            return cells * (key.numel() + value.numel())
+        if self.call.op is not torch.ops.aten.convolution.default:
+            return 0
+        weight, stride, transposed = self.call.args[1], self.call.args[3], self.call.args[6]
+        return cells * weight.numel() // (math.prod(stride) if transposed else 1)
+
     def run(self, values: dict[int, _Value]) -> None:
         """Add its outputs to `values`."""
 
@@ -384,19 +403,20 @@ class Crop:
     Attributes:
         source: the cells of the layer that `run` is given: those that the region can see, as far
             as they may have changed.
-        is_whole: the whole network runs for every variant.
+        size: numbers in the intermediate values of one variant.
+        cost: multiplications per variant; infinite where the whole network runs.
     """
 
     source: Region
-    _size: int
+    size: int
+    cost: float
     _run: Callable[[Tensor], Tensor]
-    is_whole: bool
 
     def run(self, attended: Tensor) -> Tensor:
         """(M, D, h, w), M variants of the layer's result on `source` -> (M, C, h', w') or (M,).
 
         Gradients flow through. Runs in batches of bounded memory.
         """
-        size = max(1, min(MOST_VARIANTS, MOST_NUMBERS // max(1, self._size)))
+        size = max(1, min(MOST_VARIANTS, MOST_NUMBERS // max(1, self.size)))
         with sdpa_kernel(SDPBackend.MATH):
             return torch.cat([self._run(part) for part in attended.split(size)])
