@@ -88,7 +88,7 @@ def test_the_verdict_follows_from_the_numbers(top, effect, unit, words):
     assert verdict.over_random == pytest.approx((top[0] / 2 + top[1] + top[2] + top[3] / 2) / 7.5)
     if verdict.kind != "hardly":
         assert f"{verdict.over_random:.2f} times" in verdict.reason
-        assert f"nearest keys {8 / 7.5:.2f}" in verdict.reason
+        assert f"nearest keys: {8 / 7.5:.2f}" in verdict.reason
 
 
 def test_a_patch_that_nothing_changes_gives_no_ratio():
