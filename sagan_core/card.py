@@ -10,27 +10,31 @@ from typing import Any
 
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 
-METRICS = "metrics.json"
+METRICS, FAITHFULNESS = "metrics.json", "faithfulness.json"
 
 
 def write_card(folder: Path) -> None:
-    """Write README.md from config.json, history.jsonl and metrics.json, where these are there.
+    """Write README.md from config.json, history.jsonl and what was measured, where it is there.
 
-    Metrics of an earlier state of the weights are left out.
+    Measurements of an earlier state of the weights are left out.
     """
     checkpoint = load_checkpoint(folder)
-    file = folder / METRICS
-    metrics = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if metrics.get("images") != checkpoint.training.get("images"):
-        metrics = {}
+    metrics = _measured(checkpoint, folder / METRICS)
     parts = [
         _head(checkpoint),
         _training(checkpoint.training),
         _layers(checkpoint, metrics),
+        _faithfulness(_measured(checkpoint, folder / FAITHFULNESS)),
         _quality(metrics),
         _snapshots(checkpoint),
     ]
     write_whole(folder / "README.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
+
+
+def _measured(checkpoint: Checkpoint, file: Path) -> dict[str, Any]:
+    """What a file says of the weights as they are; empty where it is missing or older."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found if found.get("images") == checkpoint.training.get("images") else {}
 
 
 def _paragraph(text: str) -> str:
@@ -94,6 +98,71 @@ def _layers(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> str:
     ]
     head = "| layer | gamma | update | dependence | effective keys |\n|---|---|---|---|---|"
     return "\n".join(["## Attention\n", text + "\n", head, *lines])
+
+
+def _faithfulness(figures: Mapping[str, Any]) -> str:
+    if not figures.get("layers"):
+        return ""
+    verdicts = [
+        f"| `{name}` | {row['pins']} | {row['verdicts']['names']:.0%} "
+        f"| {row['verdicts']['chance']:.0%} | {row['verdicts']['hardly']:.0%} "
+        f"| {_effect(row)} |"
+        for name, row in figures["layers"].items()
+    ]
+    areas = [
+        f"| `{name}` | {_spread(row['over_random'])} | {row['beats_chance']:.0%} "
+        f"| {_spread(row['nearest'])} | {_spread(row['shuffled']['over_random'])} "
+        f"| {_spread(row['random_weights']['over_random'])} |"
+        for name, row in figures["layers"].items()
+    ]
+    pairs = [
+        f"| `{name}` | " + " | ".join(_number(row["correlations"][pair]) for pair in _PAIRS) + " |"
+        for name, row in figures["layers"].items()
+    ]
+    minutes = f"{figures['seconds'] / 60:.0f} minutes on {figures['hardware']}."
+    return "\n".join(
+        [
+            "## Is the map true?\n",
+            _paragraph(figures["protocol"]) + "\n",
+            "| layer | points | the map names what matters | no better than chance "
+            "| the layer hardly matters | median effect of the layer |\n|---|---|---|---|---|---|",
+            *verdicts,
+            "\n"
+            + _paragraph(
+                "Area over random: area under the deletion curve in multiples of that of random "
+                "keys (1 is chance), mean ± spread over points. Beside the map of the point: the "
+                "keys nearest to it, the map of another point tested in its place, and the map in "
+                "the same network with random weights."
+            )
+            + "\n",
+            "| layer | area over random | beats chance | nearest keys | another point's map "
+            "| random weights |\n|---|---|---|---|---|---|",
+            *areas,
+            "\nRank correlation of attention with other maps of the same keys, mean over points:\n",
+            "| layer | value-weighted | gradient | knock-out |\n|---|---|---|---|",
+            *pairs,
+            "",
+            _paragraph(minutes) + "\n",
+            _code(figures["command"]),
+        ]
+    )
+
+
+_PAIRS = ("attention, value-weighted", "attention, gradient", "attention, knock-out")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _spread(figure: Mapping[str, float | None]) -> str:
+    return f"{_number(figure['mean'])} ± {_number(figure['spread'])}"
+
+
+def _effect(row: Mapping[str, Any]) -> str:
+    if row["unit"] == "logit":
+        return f"{row['layer_effect']:.3f} of the logit"
+    return f"{255 * row['layer_effect']:.1f} of 255 grey levels"
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:

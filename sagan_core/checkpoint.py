@@ -5,7 +5,7 @@
     discriminator.safetensors   may be missing
     history.jsonl               one JSON object per logged training step
     snapshots/000100000.safetensors    the generator after that many images, 16-bit weights
-    samples.png, metrics.json, README.md   the model card and what it shows
+    samples.png, metrics.json, faithfulness.json, README.md   the model card and what it shows
 
 Nothing is ever unpickled: weights are safetensors.
 """
