@@ -126,10 +126,21 @@ class SelfAttention(nn.Module):
         query_channels: width of queries and keys.
         value_channels: width of values.
         pool: max-pool keys and values 2x2, so that there are a quarter as many keys as queries.
+        centre: subtract from the queries their mean over positions. What the logits have in
+            common at all query positions is then gone, and only how a query differs from the
+            others says where it looks (Yin et al. 2020, *Disentangled Non-Local Neural Networks*).
+        scale: of the queries and so of the logits, which spectral norm keeps small where the
+            feature map is narrow.
     """
 
     def __init__(
-        self, channels: int, query_channels: int, value_channels: int, pool: bool = True
+        self,
+        channels: int,
+        query_channels: int,
+        value_channels: int,
+        pool: bool = True,
+        centre: bool = False,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.query = nn.Conv2d(channels, query_channels, 1, bias=False)
@@ -139,10 +150,16 @@ class SelfAttention(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         self.attend = Attend()
         self.gamma = nn.Parameter(torch.zeros(()))
+        self.centre, self.scale = centre, scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        attended = self.attend(self.query(x), self.pool(self.key(x)), self.pool(self.value(x)))
+        query = self.query(x)
+        if self.centre:
+            query = query - query.mean((2, 3), keepdim=True)
+        if self.scale != 1:
+            query = query * self.scale
+        attended = self.attend(query, self.pool(self.key(x)), self.pool(self.value(x)))
         return x + self.gamma * self.out(attended)
 
 
@@ -231,6 +248,24 @@ class AttentionField:
         update = abs(self.gamma) * self.out.norm(dim=1)
         return torch.where(update == 0, update, update / self.x.norm(dim=1))
 
+    def pairwise_share(self) -> Tensor:
+        """(B,): the part of the logits that depends on the query, from 0 to 1.
+
+        Logits, less their mean over keys, are a sum: (query - mean query) (key - mean key), the
+        pairwise part, and mean query (key - mean key), which all queries share. Over all queries
+        and keys their squares add up; this is the first one's share. 0 where both are 0.
+
+        Source: Yin et al. 2020, *Disentangled Non-Local Neural Networks*, section 3.1.
+        """
+        query, key = _rows(self.query).double(), _rows(self.key).double()
+        shared = query.mean(1, keepdim=True)
+        queries, keys = query - shared, key - key.mean(1, keepdim=True)
+        spread = keys.transpose(1, 2) @ keys / keys.shape[1]  # (B, C, C)
+        # The mean square of all products, from (C, C) tables instead of the (N, N) matrix.
+        pairwise = ((queries.transpose(1, 2) @ queries) * spread).sum((1, 2)) / queries.shape[1]
+        unary = (shared @ spread @ shared.transpose(1, 2)).flatten()
+        return (pairwise / (pairwise + unary).clamp_min(1e-300)).float()
+
     def query_cell(self, x: float, y: float, size: tuple[int, int]) -> tuple[int, int]:
         """(row, col) of the query whose region holds pixel (x, y) of an image of (height, width).
 
@@ -286,6 +321,15 @@ def _hookable_layers(model: nn.Module) -> dict[str, SelfAttention]:
     if not layers:
         raise ValueError(f"{type(model).__name__} has no SelfAttention layer")
     return layers
+
+
+def hookable_layer(model: nn.Module, name: str) -> SelfAttention:
+    """The attention layer at a module path. Raises KeyError for a layer that the model does not
+    have, and what `record_attention` raises for models that cannot be hooked."""
+    layers = _hookable_layers(model)
+    if name not in layers:
+        raise KeyError(f"no attention layer {name!r}; this model has {', '.join(layers)}")
+    return layers[name]
 
 
 @contextmanager
@@ -348,10 +392,7 @@ def edit_attention(model: nn.Module, layer: str, edit: Edit) -> Iterator[None]:
     Raises KeyError for a layer that the model does not have, ValueError when `edit` returns
     another shape, and what `record_attention` raises for models that cannot be hooked.
     """
-    layers = _hookable_layers(model)
-    if layer not in layers:
-        raise KeyError(f"no attention layer {layer!r}; this model has {', '.join(layers)}")
-    attend = layers[layer].attend
+    attend = hookable_layer(model, layer).attend
     before = attend.edits
     attend.edits = (*before, edit)
     try:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .augment import AUGMENTATIONS
 from .card import write_card
 from .checkpoint import (
     CONFIG,
@@ -53,6 +54,8 @@ DEFAULTS: dict[str, Any] = {
     "pool_keys": True,
     "query_divisor": 8,
     "value_divisor": 2,
+    "centre_queries": False,
+    "query_scale": 1.0,
     "unconditional": False,
     "batch_size": 64,
     "accumulate": 1,
@@ -61,12 +64,17 @@ DEFAULTS: dict[str, Any] = {
     "discriminator_rate": 4e-4,
     "beta2": 0.9,
     "ema_decay": 0.999,
+    "augment": [],
+    "flip": False,
+    "balance": False,
+    "gamma": 0.0,
     "precision": "auto",
     "seed": 0,
     "device": "auto",
     "threads": None,
     "log_every": 100,
     "sample_every": 50_000,
+    "half": False,
 }
 
 
@@ -97,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
     add(run, "--threads", "CPU threads; by default torch decides", type=int, metavar="N")
     add(run, "--precision", "bf16 autocast, or auto: where it is fast", choices=PRECISIONS)
     add(run, "--log-every", "steps between lines of history.jsonl", type=int, metavar="STEPS")
+    pool = argparse.BooleanOptionalAction
+    add(run, "--half", "keep weights in 16 bits in the checkpoint's files", action=pool)
     add(run, "--sample-every", "images between sample grids", type=int, metavar="IMAGES")
 
     model = command.add_argument_group("the model")
@@ -116,10 +126,11 @@ def parser() -> argparse.ArgumentParser:
         "the same in the discriminator (default: as --attention, where it has that size)",
         **places,
     )
-    pool = argparse.BooleanOptionalAction
     add(model, "--pool-keys", "2x2 max-pooled keys and values (default, as released)", action=pool)
     add(model, "--query-divisor", "queries have 1/N of the channels", type=int, metavar="N")
     add(model, "--value-divisor", "values have 1/N of the channels", type=int, metavar="N")
+    add(model, "--centre-queries", "less their mean: no part of the logits is shared", action=pool)
+    add(model, "--query-scale", "factor on queries: 1 in the paper", type=float, metavar="S")
     add(model, "--unconditional", "ignore the classes", action="store_true")
 
     recipe = command.add_argument_group("the recipe (the paper: batch 256)")
@@ -129,6 +140,17 @@ def parser() -> argparse.ArgumentParser:
     add(recipe, "--discriminator-rate", "Adam's learning rate", type=float, metavar="RATE")
     add(recipe, "--beta2", "Adam's: 0.9 in the paper, 0.999 in its code", type=float, metavar="B")
     add(recipe, "--ema-decay", "of the averaged generator, per step", type=float, metavar="D")
+    add(
+        recipe,
+        "--augment",
+        "changed at random in all that the discriminator sees, for small data sets; "
+        f"out of {', '.join(AUGMENTATIONS)}",
+        nargs="*",
+        metavar="KIND",
+    )
+    add(recipe, "--gamma", "that attention starts at: 0 in the paper", type=float, metavar="G")
+    add(recipe, "--balance", "show every class equally often", action=pool)
+    add(recipe, "--flip", "mirror half of the images (not of one-sided classes)", action=pool)
     return command
 
 
@@ -163,7 +185,8 @@ def model_config(options: dict[str, Any], data: ImageSet) -> SAGANConfig:
     in_discriminator = options["discriminator_attention"]
     if in_discriminator is None:
         in_discriminator = [size for size in attention if size <= resolution // 2]
-    same = ("resolution", "width", "latent_size", "pool_keys", "query_divisor", "value_divisor")
+    given = {"image_channels", "classes", "attention", "discriminator_attention"}
+    same = set(SAGANConfig.__dataclass_fields__) - given
     return SAGANConfig(
         image_channels=data.images.shape[1],
         classes=0 if options["unconditional"] else len(data.class_names),
@@ -217,7 +240,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         generator = self.state.averaged_generator()
         names = self.data.class_names if self.state.config.classes else ()
-        save_checkpoint(self.folder, generator, self.state.discriminator, names, self._about())
+        networks, about = (generator, self.state.discriminator), self._about()
+        save_checkpoint(self.folder, *networks, names, about, self.options["half"])
         grid = io.BytesIO()
         sample_grid(generator).save(grid, "PNG")
         write_whole(self.folder / "samples.png", grid.getvalue())
@@ -408,7 +432,8 @@ def open_run(given: dict[str, Any]) -> Run:
             raise ValueError(f"{name} is {options[name]}; it must be a whole number from 1")
     data = load_images(options["data"], options["resolution"])
     names = set(Recipe.__dataclass_fields__) & set(options)
-    recipe = Recipe(**{name: options[name] for name in names}, bf16=options["precision"] == "bf16")
+    chosen = {name: options[name] for name in names} | {"augment": tuple(options["augment"])}
+    recipe = Recipe(**chosen, bf16=options["precision"] == "bf16")
     if recipe.batch_size > len(data):
         raise ValueError(f"batch_size is {recipe.batch_size}; {data.source} has {len(data)} images")
     run = Run(folder, TrainState.start(model_config(options, data), recipe, device), data, options)

@@ -14,6 +14,7 @@ is run whole for every variant instead; `Tail.reason` then says why.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_map
 
-from .attention import Attend, attention_layers, edit_attention
+from .attention import Attend, attention_weights, hookable_layer
 from .receptive_field import (
     Call,
     LocalRule,
@@ -50,8 +51,12 @@ MOST_VARIANTS = 64
 @contextmanager
 def _replaced(network: nn.Module, layer: str, attended: Tensor) -> Iterator[None]:
     """The layer's attention gives `attended`, whatever it looked at, while the block runs."""
-    attend = attention_layers(network)[layer].attend
-    handle = attend.register_forward_hook(lambda *_: attended)
+    thread = threading.get_ident()
+
+    def replace_it(*_: object) -> Tensor | None:
+        return attended if threading.get_ident() == thread else None
+
+    handle = hookable_layer(network, layer).attend.register_forward_hook(replace_it)
     try:
         yield
     finally:
@@ -67,35 +72,29 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
 
     Raises KeyError for a layer that the network does not have, ValueError for a network in
     training mode, a batch that is not one or a layer that runs not exactly once, and what
-    `edit_attention` raises for networks that cannot be hooked.
+    `record_attention` raises for networks that cannot be hooked.
     """
     if network.training:
         raise ValueError("the network is in training mode; call its eval() first")
     for tensor in inputs:
         if tensor is not None and (tensor.dim() == 0 or len(tensor) != 1):
             raise ValueError(f"inputs hold one image's each; got shape {tuple(tensor.shape)}")
-    weights: list[Tensor] = []
-    passes: list[tuple[Tensor, Tensor]] = []
-    recorder = Recorder()
+    recorder, attend = Recorder(), hookable_layer(network, layer).attend
+    passes: list[tuple[Tensor, Tensor, Tensor]] = []
+    thread = threading.get_ident()
 
-    def on_weights(given: Tensor) -> Tensor:
-        weights.append(given[0].detach())
-        return given
-
-    def on_attend(_: nn.Module, given: tuple[Tensor, ...], attended: Tensor) -> Tensor:
-        source = attended.detach().clone()
-        passes.append((given[2][0].detach(), source))
-        recorder.start(source)
+    def on_attend(_: nn.Module, given: tuple[Tensor, ...], attended: Tensor) -> Tensor | None:
+        if threading.get_ident() != thread:  # somebody else's forward pass of this network
+            return None
+        with recorder.paused():
+            weights = _rows_of(attend, *given[:2])
+            source = attended.detach().clone()
+            passes.append((weights[0], given[2][0].detach(), source))
+            recorder.start(source)
         return source
 
     # The plain kernel: fused ones differ by device and cannot be run for many variants at once.
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        sdpa_kernel(SDPBackend.MATH),
-        edit_attention(network, layer, on_weights),
-    ):
-        attend = attention_layers(network)[layer].attend
+    with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         handle = attend.register_forward_hook(on_attend)
         try:
             with recorder.attention_as_one(network, but=attend), recorder:
@@ -104,13 +103,14 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
             handle.remove()
     if len(passes) != 1:
         raise ValueError(f"{layer} ran {len(passes)} times in one forward pass; it must run once")
-    (value, attended), end = passes[0], recorder.index_of(output)
+    (weights, value, attended), end = passes[0], recorder.index_of(output)
+    _check_rows(layer, weights, value, attended[0])
     reason = recorder.trouble or ("" if end else "its output was made in a way that cannot be seen")
     tail = Tail(
         network,
         layer,
         inputs,
-        weights[0],
+        weights,
         value,
         attended[0],
         output[0],
@@ -120,6 +120,23 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
         end or 0,
     )
     return tail if reason else replace(tail, reason=_difference(tail))
+
+
+def _rows_of(attend: Attend, query: Tensor, key: Tensor) -> Tensor:
+    """(1, N_query, N_key) as `attend` uses them, with its edits."""
+    weights = attention_weights(query.flatten(2).mT, key.flatten(2).mT)
+    for edit in attend.edits:
+        weights = edit(weights)
+    return weights.detach()
+
+
+def _check_rows(layer: str, weights: Tensor, value: Tensor, attended: Tensor) -> None:
+    """Raises ValueError for an `Attend` that computes something else."""
+    again = (weights.to(value.dtype) @ value.flatten(1).T).T.view_as(attended)
+    if (again - attended).abs().max() > TOLERANCE * attended.abs().max().clamp_min(1):
+        raise ValueError(
+            f"{layer} does not give softmax(query^T key) value, so its keys cannot be taken away"
+        )
 
 
 def _difference(tail: Tail) -> str:

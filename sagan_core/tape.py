@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -35,8 +36,13 @@ class Recorder(TorchDispatchMode):
 
     def start(self, source: Tensor) -> None:
         """From here on write down what depends on `source`, value 0."""
-        self._paused = True
         self._add(source)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Write nothing down while the block runs."""
+        self._paused = True
+        yield
         self._paused = False
 
     def index_of(self, tensor: Any) -> int | None:
@@ -97,12 +103,15 @@ class Recorder(TorchDispatchMode):
         Only as one call does attention have a rule: each query needs itself and all keys.
         """
 
+        thread = threading.get_ident()
+
         def enter(*_: Any) -> None:
-            self._paused = True
+            self._paused = self._paused or threading.get_ident() == thread
 
         def leave(attend: nn.Module, inputs: tuple[Tensor, ...], attended: Tensor) -> None:
-            self._note(attend, inputs, {}, [attended])
-            self._paused = False
+            if threading.get_ident() == thread:
+                self._note(attend, inputs, {}, [attended])
+                self._paused = False
 
         with ExitStack() as hooks:
             for layer in attention_layers(network).values():
