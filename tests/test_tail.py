@@ -1,6 +1,7 @@
 """What comes after an attention layer, cropped, against the whole network."""
 
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -245,6 +246,53 @@ def test_an_edit_of_a_later_layer_is_part_of_the_tail():
     crop = tail.crop(((0, 4), (0, 4)))
     (top, bottom), (left, right) = crop.source
     torch.testing.assert_close(crop.run(variants[..., top:bottom, left:right]), expected)
+
+
+@torch.no_grad()
+def test_a_region_that_cannot_see_the_change_is_as_recorded():
+    config = CONFIGS["one layer"]
+    tail = record_tail(generator_of(config), "blocks.1.attention", *inputs_of(config))
+    crop = tail.crop(((28, 32), (28, 32)), changed=((0, 1), (0, 1)))
+    (top, bottom), (left, right) = crop.source
+    given = torch.randn(2, len(tail.attended), bottom - top, right - left, dtype=torch.double)
+    expected = tail.output[:, 28:, 28:].expand(2, -1, -1, -1)
+    torch.testing.assert_close(crop.run(given), expected)
+
+
+@torch.no_grad()
+def test_a_forward_pass_of_another_thread_is_left_alone():
+    config = CONFIGS["several layers"]
+    generator, inputs = generator_of(config), inputs_of(config)
+    others = []
+
+    def interrupt(*_):
+        """Run the network elsewhere, as a page does for another visitor, in mid-recording."""
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=lambda: others.append(elsewhere()))
+            thread.start()
+            thread.join()
+
+    def elsewhere():
+        with torch.no_grad():
+            return generator(*inputs)
+
+    expected = generator(*inputs)
+    with generator.blocks[1].register_forward_pre_hook(interrupt):
+        tail = record_tail(generator, "blocks.0.attention", *inputs)
+    assert not tail.reason
+    assert others
+    for image in others:
+        torch.testing.assert_close(image, expected)
+    torch.testing.assert_close(tail.output, expected[0])
+
+
+def test_an_edit_of_the_layer_itself_is_what_the_rows_are():
+    config = CONFIGS["one layer"]
+    generator, inputs = generator_of(config), inputs_of(config)
+    with edit_attention(generator, "blocks.1.attention", lambda weights: weights.roll(1, 2)):
+        edited = record_tail(generator, "blocks.1.attention", *inputs)
+    plain = record_tail(generator, "blocks.1.attention", *inputs)
+    torch.testing.assert_close(edited.weights, plain.weights.roll(1, 1))
 
 
 def test_wrong_calls_are_refused():
