@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_flatten, tree_map
 
 from .attention import Attend, attention_weights, hookable_layer
 from .receptive_field import (
@@ -39,6 +37,7 @@ from .receptive_field import (
     union,
     whole,
 )
+from .replay import Step, Value, fetch
 from .tape import Recorder
 
 # A replay in other sizes takes other kernels, which round differently; a wrong one is far off.
@@ -46,6 +45,25 @@ TOLERANCE = 1e-4
 # Numbers in all intermediate values of one batch of variants together: 128 MB.
 MOST_NUMBERS = 1 << 25
 MOST_VARIANTS = 64
+
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Kernels that give a variant the same numbers whatever it is computed with.
+
+    Fused attention differs by device and cannot be run for many variants at once; the ten bits of
+    TF32, which convolutions on a GPU may use, would drown the effect of a single key. Both are
+    settings of the whole process, so one thread at a time sets them and puts them back.
+    """
+    cudnn = torch.backends.cudnn
+    with (
+        _one_at_a_time,
+        sdpa_kernel(SDPBackend.MATH),
+        cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False),
+    ):
+        yield
 
 
 @contextmanager
@@ -93,8 +111,7 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
             recorder.start(source)
         return source
 
-    # The plain kernel: fused ones differ by device and cannot be run for many variants at once.
-    with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.inference_mode(False), torch.no_grad(), _plain_kernels():
         handle = attend.register_forward_hook(on_attend)
         try:
             with recorder.attention_as_one(network, but=attend), recorder:
@@ -145,7 +162,7 @@ def _difference(tail: Tail) -> str:
     cell = ((height // 2, height // 2 + 1), (width // 2, width // 2 + 1))
     nothing = torch.zeros_like(tail.attended)
     holed = paste(tail.attended, whole(nothing.shape), cut(nothing, cell), cell)
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), _plain_kernels():
         expected = tail._run_whole(None)(torch.stack([nothing, holed]))
         try:
             replayed = [
@@ -213,7 +230,7 @@ class Tail:
         end = self._values[self._end]
         last = (region or whole(end.shape)) if end.dim() == 4 else None
         needs: dict[int, Region | None] = {self._end: last}
-        steps: list[_Step] = []
+        steps: list[Step] = []
         for call, rule in reversed(list(zip(self._calls, self._rules, strict=True))):
             step = self._step(call, rule, needs, reached)
             if step is not None:
@@ -224,10 +241,10 @@ class Tail:
         steps.reverse()
 
         def run(attended: Tensor) -> Tensor:
-            values: dict[int, _Value] = {0: (attended.unsqueeze(0), source)}
+            values: dict[int, Value] = {0: (attended.unsqueeze(0), source)}
             for step in steps:
                 step.run(values)
-            return _fetch(self._values, values, self._end, last).squeeze(0)
+            return fetch(self._values, values, self._end, last).squeeze(0)
 
         size, cost = sum(step.size for step in steps), sum(step.cost for step in steps)
         return Crop(source, size, cost, torch.vmap(run))
@@ -273,7 +290,7 @@ class Tail:
         rule: LocalRule | None,
         needs: dict[int, Region | None],
         reached: dict[int, Region | None],
-    ) -> _Step | None:
+    ) -> Step | None:
         """One operation on what is needed of it; notes in `needs` what it needs in turn."""
         wanted = [index for index in call.outputs if index in needs and index in reached]
         if not wanted:
@@ -300,7 +317,7 @@ class Tail:
             size += math.prod((*shape[:2], *(stop - start for start, stop in need)))
             before = needs.get(ref.index)
             needs[ref.index] = need if before is None else union(need, before)
-        return _Step(call, rule, region, size, self._values)
+        return Step(call, rule, region, size, self._values)
 
     def _run_whole(
         self, region: Region | None, source: Region | None = None
@@ -321,87 +338,6 @@ class Tail:
             return output if region is None else cut(output, region)
 
         return run
-
-
-_Value = tuple[Tensor, Region | None]
-
-
-def _fetch(
-    recorded: Sequence[Tensor], values: Mapping[int, _Value], index: int, region: Region | None
-) -> Tensor:
-    """A region of a value, as computed where it was, else as recorded."""
-    if index not in values:
-        return recorded[index] if region is None else cut(recorded[index], region)
-    value, held = values[index]
-    if region is None or held is None:
-        return value
-    shared = overlap(region, held)
-    if shared == region:
-        return cut(value, region, held)
-    base = cut(recorded[index], region)
-    return base if shared is None else paste(base, region, cut(value, shared, held), shared)
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """One operation as a crop runs it.
-
-    Attributes:
-        region: of its first output, by `rule`; None where it is computed whole.
-        size: numbers that it reads and makes.
-        recorded: every value as it was in the recorded pass.
-    """
-
-    call: Call
-    rule: LocalRule | None
-    region: Region | None
-    size: int
-    recorded: Sequence[Tensor]
-
-    @property
-    def cost(self) -> int:
-        """Multiplications of convolutions and attention; the rest is small beside them."""
-        shape = self.call.shapes[0]
-        cells = math.prod(shape[2:])
-        if self.region is not None:
-            cells = math.prod(stop - start for start, stop in self.region)
-        if isinstance(self.call.op, Attend):
-            _, key, value = (
-                self.recorded[leaf.index] if isinstance(leaf, Ref) else leaf
-                for leaf in self.call.args
-            )
-            return cells * (key.numel() + value.numel())
-        if self.call.op is not torch.ops.aten.convolution.default:
-            return 0
-        weight, stride, transposed = self.call.args[1], self.call.args[3], self.call.args[6]
-        return cells * weight.numel() // (math.prod(stride) if transposed else 1)
-
-    def run(self, values: dict[int, _Value]) -> None:
-        """Add its outputs to `values`."""
-
-        def piece(leaf: Any) -> Any:
-            if not isinstance(leaf, Ref):
-                return leaf
-            shape = self.recorded[leaf.index].shape
-            region = None
-            if len(shape) == 4:
-                region = whole(shape)
-                if self.rule is not None and self.region is not None:
-                    region = self.rule.reads(leaf, shape, self.region)
-            return _fetch(self.recorded, values, leaf.index, region)
-
-        args, kwargs = tree_map(piece, (self.call.args, self.call.kwargs))
-        if self.rule is not None and self.region is not None:
-            index = self.call.outputs[0]
-            assert index is not None
-            values[index] = self.rule.compute(args, kwargs, self.region), self.region
-            return
-        made = tree_flatten(self.call.op(*args, **kwargs))[0]
-        results = [leaf for leaf in made if isinstance(leaf, Tensor)]
-        for index, result in zip(self.call.outputs, results, strict=True):
-            if index is not None:
-                shape = self.recorded[index].shape
-                values[index] = result, whole(shape) if len(shape) == 4 else None
 
 
 def _check_region(region: Region, output: Tensor) -> None:
@@ -435,5 +371,5 @@ class Crop:
         Gradients flow through. Runs in batches of bounded memory.
         """
         size = max(1, min(MOST_VARIANTS, MOST_NUMBERS // max(1, self.size)))
-        with sdpa_kernel(SDPBackend.MATH):
+        with _plain_kernels():
             return torch.cat([self._run(part) for part in attended.split(size)])
