@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import Grid, attention_layers
+from .attention import Grid, SelfAttention, attention_layers
 from .controls import randomised
 from .deletion import (
     DeletionCurve,
@@ -137,17 +137,25 @@ def probe_layer(network: nn.Module, layer: str, *inputs: Tensor | None) -> Probe
 
 
 def prepare() -> None:
-    """Import what the first examination of a process would: a page can call it beforehand."""
-    import captum.attr  # noqa: F401
+    """Examine something tiny: a process's first examination imports for seconds, captum not least.
 
-    torch.vmap(torch.sin)(torch.zeros(1))
+    A page can have this behind it before somebody asks.
+    """
+    tiny = nn.Sequential(SelfAttention(8, 1, 4), nn.Conv2d(8, 1, 3, padding=1)).eval()
+    with torch.no_grad():
+        tiny[0].gamma.fill_(1)
+    probe_layer(tiny, "0", torch.ones(1, 8, 4, 4)).examine((0, 0))
 
 
 @torch.no_grad()
 def _lengths(network: nn.Module, tail: Tail) -> Tensor:
-    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv."""
+    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv.
+
+    Without the bias that `out` may have in other code bases: no key adds it.
+    """
     out = attention_layers(network)[tail.layer].out
-    return out(tail.value[None])[0].norm(dim=0).flatten()
+    values = tail.value[None]
+    return (out(values) - out(torch.zeros_like(values)))[0].norm(dim=0).flatten()
 
 
 @dataclass(frozen=True, eq=False)

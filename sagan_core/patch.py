@@ -15,7 +15,7 @@ from .tail import Crop, Tail
 
 # From an image in [-1, 1] to 0 (black) to 1 (white).
 SCALES: Mapping[Unit, float] = {"pixels": 0.5, "logit": 1.0}
-# Multiplications that one examination may take: about two seconds of two CPU cores.
+# Multiplications that one examination may take; benchmarks/faithfulness.py times some.
 BUDGET = 4e10
 # Differences of fewer units in the last place are rounding.
 ROUNDING = 4
