@@ -141,9 +141,10 @@ def prepare() -> None:
 
     A page can have this behind it before somebody asks.
     """
-    tiny = nn.Sequential(SelfAttention(8, 1, 4), nn.Conv2d(8, 1, 3, padding=1)).eval()
-    with torch.no_grad():
-        tiny[0].gamma.fill_(1)
+    with torch.random.fork_rng(devices=[]):
+        attention = SelfAttention(8, 1, 4)
+        nn.init.ones_(attention.gamma)
+        tiny = nn.Sequential(attention, nn.Conv2d(8, 1, 3, padding=1)).eval()
     probe_layer(tiny, "0", torch.ones(1, 8, 4, 4)).examine((0, 0))
 
 
@@ -236,14 +237,7 @@ class Probe:
         with torch.inference_mode(False), torch.no_grad():
             region = self.patch_region(pin)
             patch = Patch.of(self.tail, region, _cell(pin) if queries == "pin" else None)
-            knocked_out, block = knock_out(patch, self.key_grid)
-            raw = {
-                "attention": self.attention(shown),
-                "value-weighted": self.value_weighted(shown),
-                "gradient": gradient_shares(patch).abs(),
-                "knock-out": knocked_out,
-            }
-            maps = {name: _as_map(raw[name], self.key_grid) for name in MAPS}
+            maps, block = self._maps(patch, shown)
             curve = _deletion_curve(patch, self, pin, maps, seed)
             effect = layer_effect(self.tail, region)
         return Evidence(
@@ -271,6 +265,17 @@ class Probe:
         tail = self.tail
         twin = randomised(tail.network, *tail.inputs, seed=seed)
         return probe_layer(twin, tail.layer, *tail.inputs)
+
+    def _maps(self, patch: Patch, shown: Pin | None) -> tuple[dict[str, np.ndarray], int]:
+        """The four maps, those of attention of the point `shown`, and the side of the blocks."""
+        knocked_out, block = knock_out(patch, self.key_grid)
+        raw = {
+            "attention": self.attention(shown),
+            "value-weighted": self.value_weighted(shown),
+            "gradient": gradient_shares(patch).abs(),
+            "knock-out": knocked_out,
+        }
+        return {name: _as_map(raw[name], self.key_grid) for name in MAPS}, block
 
     def _other_position(self, pin: Pin | None, seed: int) -> Pin:
         height, width = self.query_grid
