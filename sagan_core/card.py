@@ -146,7 +146,7 @@ def _faithfulness(figures: Mapping[str, Any]) -> str:
         for name, row in figures["layers"].items()
     ]
     areas = [
-        f"| `{name}` | {_spread(row['over_random'])} | {row['beats_chance']:.0%} "
+        f"| `{name}` | {_spread(row['over_random'])} | {_share(row['beats_chance'])} "
         f"| {_spread(row['nearest'])} | {_spread(row['shuffled']['over_random'])} "
         f"| {_spread(row['random_weights']['over_random'])} |"
         for name, row in figures["layers"].items()
@@ -166,15 +166,16 @@ def _faithfulness(figures: Mapping[str, Any]) -> str:
             "\n"
             + _paragraph(
                 "Area over random: area under the deletion curve in multiples of that of random "
-                "keys (1 is chance), mean ± spread over points. Beside the map of the point: the "
-                "keys nearest to it, the map of another point tested in its place, and the map in "
-                "the same network with random weights."
+                "keys (1 is chance), mean ± spread over the points where the layer matters. Beside "
+                "the map of the point: the keys nearest to it, the map of another point tested in "
+                "its place, and the map in the same network with random weights, whose layer is "
+                "made as strong."
             )
             + "\n",
             "| layer | area over random | beats chance | nearest keys | another point's map "
             "| random weights |\n|---|---|---|---|---|---|",
             *areas,
-            "\nRank correlation of attention with other maps of the same keys, mean over points:\n",
+            "\nRank correlation of attention with other maps of these points (mean):\n",
             "| layer | value-weighted | gradient | knock-out |\n|---|---|---|---|",
             *pairs,
             "",
@@ -189,6 +190,10 @@ _PAIRS = ("attention, value-weighted", "attention, gradient", "attention, knock-
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _spread(figure: Mapping[str, float | None]) -> str:

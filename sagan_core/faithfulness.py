@@ -41,7 +41,8 @@ with random keys, 20 times. The area under the first curve over the mean area un
 What comes out, per layer:
   verdicts        shares of points at which the map names what matters, is no better than chance,
                   or the layer hardly matters (taking it out changes less than a grey level)
-  area over random, and the share of points at which the map beats chance
+  area over random, and the share of points at which the map beats chance; like all that follows
+                  over the points where the layer matters
   nearest keys    the same figure for the keys nearest to the point: does the map know more than
                   "near by"?
   another point's map    tested as if it were this point's; as good means that the map does not
@@ -124,8 +125,15 @@ def _probe(checkpoint: Checkpoint, kind: str, sample: Sample, layer: str) -> Pro
 
 
 def summarise(findings: Sequence[Findings]) -> dict[str, Any]:
-    """One layer's figures; means leave out points at which a figure is not defined."""
+    """One layer's figures.
+
+    Shares of verdicts and `layer_effect`, a median, are over all points. All other figures are
+    over the points where the layer matters (of the network with random weights, where that one's
+    layer does): elsewhere they would be ratios of next to nothing. They also leave out points at
+    which they are not defined, and are None where no point is left.
+    """
     own = [finding.own for finding in findings]
+    tested = [evidence for evidence in own if _matters(evidence)]
     return {
         "pins": len(own),
         "unit": own[0].unit,
@@ -135,22 +143,28 @@ def summarise(findings: Sequence[Findings]) -> dict[str, Any]:
         },
         "layer_effect": float(np.median([evidence.layer_effect for evidence in own])),
         **_areas(own),
-        "nearest": _mean([evidence.verdict.nearest_over_random for evidence in own]),
+        "nearest": _mean([evidence.verdict.nearest_over_random for evidence in tested]),
         "shuffled": _areas([finding.shuffled for finding in findings]),
         "random_weights": _areas([finding.random_weights for finding in findings]),
-        "maps": {name: _mean([_area(evidence, name) for evidence in own]) for name in MAPS},
+        "maps": {name: _mean([_area(evidence, name) for evidence in tested]) for name in MAPS},
         "correlations": {
-            ", ".join(pair): _mean([evidence.correlations[pair] for evidence in own])["mean"]
+            ", ".join(pair): _mean([evidence.correlations[pair] for evidence in tested])["mean"]
             for pair in PAIRS
         },
         "whole_network": own[0].whole_network,
     }
 
 
+def _matters(evidence: Evidence) -> bool:
+    return evidence.verdict.kind != "hardly"
+
+
 def _areas(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    tested = [one for one in evidence if _matters(one)]
     return {
-        "over_random": _mean([_area(one, "attention") for one in evidence]),
-        "beats_chance": float(np.mean([_beats_chance(one) for one in evidence])),
+        "tested": len(tested),
+        "over_random": _mean([_area(one, "attention") for one in tested]),
+        "beats_chance": float(np.mean([_beats_chance(one) for one in tested])) if tested else None,
     }
 
 
@@ -191,7 +205,8 @@ def table(layers: Mapping[str, Mapping[str, Any]]) -> str:
                 for value in (figure["mean"], figure["spread"])
             )
             lines.append(f"  {title:<20}{mean:>8} ± {spread}")
-        lines.append(f"  {'beats chance':<20}{row['beats_chance']:>8.0%} of points")
+        share = "-" if row["beats_chance"] is None else f"{row['beats_chance']:.0%}"
+        lines.append(f"  {'beats chance':<20}{share:>8} of {row['tested']} points")
     return "\n".join(lines)
 
 
@@ -210,7 +225,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its folder")
     add = command.add_argument
-    add("--images", type=_whole(1), default=30, metavar="N", help="generated images (30)")
+    add("--images", type=_whole(1), default=20, metavar="N", help="generated images (20)")
     add("--points", type=_whole(1), default=8, metavar="N", help="points of each image (8)")
     add("--seed", type=_whole(0, MAX_SEED), default=0, metavar="N", help="of everything (0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")

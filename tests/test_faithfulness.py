@@ -55,11 +55,13 @@ def test_the_figures_are_means_over_the_points(folder):
     found = examine_points(probe, pins, 5, lambda: calls.append(1))
     assert len(calls) == 3
     figures = summarise(found)
-    areas = [one.own.curve.over_random(one.own.curve.top["attention"]) for one in found]
+    tested = [one.own for one in found if one.own.verdict.kind != "hardly"]
+    assert len(tested) == figures["tested"] > 1
+    areas = [evidence.curve.over_random(evidence.curve.top["attention"]) for evidence in tested]
     assert figures["over_random"]["mean"] == pytest.approx(np.mean(areas))
     assert figures["over_random"]["spread"] == pytest.approx(np.std(areas, ddof=1))
     assert sum(figures["verdicts"].values()) == pytest.approx(1)
-    beats = [one.own.curve.beats_chance(one.own.curve.top["attention"]) for one in found]
+    beats = [evidence.curve.beats_chance(evidence.curve.top["attention"]) for evidence in tested]
     assert figures["beats_chance"] == pytest.approx(np.mean(beats))
     for one, pin in zip(found, pins, strict=True):
         assert one.own.pin == one.shuffled.pin == one.random_weights.pin == pin
@@ -116,8 +118,9 @@ def test_with_gamma_0_every_point_says_that_the_layer_hardly_matters(folder, tmp
     figures = row["generator.blocks.0.attention"]
     assert figures["verdicts"] == {"names": 0, "chance": 0, "hardly": 1}
     assert figures["over_random"] == {"mean": None, "spread": None}
+    assert (figures["tested"], figures["beats_chance"]) == (0, None)
     assert "100% this layer hardly matters at all" in capsys.readouterr().out
-    assert "| - ± - | 0% |" in (tmp_path / "README.md").read_text()
+    assert "| - ± - | - |" in (tmp_path / "README.md").read_text()
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
