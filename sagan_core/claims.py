@@ -37,7 +37,6 @@ from .attention import AttentionField, SelfAttention, attention_layers, record_a
 from .card import CLAIMS, write_card
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, write_whole
 from .claims_figure import draw_trials
-from .measures import cell_distances
 from .model import SAGANConfig
 from .regions import Cells, Pair, eye_pairs, skin_pairs, stripe_pairs
 from .run import hardware
@@ -204,7 +203,7 @@ def try_claim(
         with evaluating(generator), record_attention(generator) as fields:
             images = to_uint8(generator(z[part], labels[part]))
         field = fields[layer]
-        maps, distances = _maps(field, generator.config, start, rng), cell_distances(field).numpy()
+        maps, distances = _maps(field, generator.config, start, rng), field.cell_distances().numpy()
         for index, image in enumerate(images):
             cells = Cells.of(np.broadcast_to(image, (*image.shape[:2], 3)), field)
             pairs = claim.find(cells)

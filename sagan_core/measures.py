@@ -21,8 +21,8 @@ def summarise(field: AttentionField) -> dict[str, float]:
     """A layer in numbers: means over images and positions, of the update the median.
 
     gamma; update, ||gamma out|| / ||x||; entropy and dependence in nats; the effective number of
-    keys, exp(entropy), of `keys`; the distance looked over, in image sides; and the pairwise share
-    of the logits (`AttentionField.pairwise_share`).
+    keys, exp(entropy), of `keys`; the distance looked over, in image heights; and the pairwise
+    share of the logits (`AttentionField.pairwise_share`).
     """
     entropy = field.entropy()
     return {
@@ -32,35 +32,9 @@ def summarise(field: AttentionField) -> dict[str, float]:
         "dependence": field.dependence().mean().item(),
         "effective_keys": entropy.exp().mean().item(),
         "keys": float(math.prod(field.key_grid)),
-        "distance": distance_looked(field).mean().item(),
+        "distance": field.distance().mean().item(),
         "pairwise": field.pairwise_share().mean().item(),
     }
-
-
-def cell_centres(grid: tuple[int, int]) -> Tensor:
-    """(N, 2): the centre (row, col) of every cell, in image sides from 0 to 1."""
-    height, width = grid
-    rows = (torch.arange(height) + 0.5) / height
-    cols = (torch.arange(width) + 0.5) / width
-    return torch.cartesian_prod(rows, cols)
-
-
-def cell_distances(field: AttentionField) -> Tensor:
-    """(N_query, N_key): between cells' centres, in image sides."""
-    return torch.cdist(cell_centres(field.query_grid), cell_centres(field.key_grid))
-
-
-def distance_looked(field: AttentionField) -> Tensor:
-    """(B, H, W): each point's mean distance to where it looks, in image sides.
-
-    Looking everywhere alike is a mean distance of 0.52.
-    """
-    distances = cell_distances(field).to(field.query.device)
-    looked, start = [], 0
-    for rows in field._row_blocks():
-        looked.append((rows * distances[start : start + rows.shape[1]]).sum(2))
-        start += rows.shape[1]
-    return torch.cat(looked, 1).unflatten(1, field.query_grid)
 
 
 def image_changes(generator: Generator, z: Tensor, labels: Tensor | None) -> dict[str, float]:

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .attention import AttentionField, attention_layers, record_attention
-from .model import Generator
+from .data import to_signed
+from .model import Discriminator, Generator
 
 MAX_SEED = 2**32 - 1
 
@@ -61,7 +62,11 @@ def latents(generator: Generator, seed: int, count: int, truncation: float = 1.0
 
 
 def generate(
-    generator: Generator, seed: int = 0, label: int | None = None, truncation: float = 1.0
+    generator: Generator,
+    seed: int = 0,
+    label: int | None = None,
+    truncation: float = 1.0,
+    z: Tensor | None = None,
 ) -> Sample:
     """Make one image and record its attention.
 
@@ -70,12 +75,13 @@ def generate(
         seed: 0 to 2**32 - 1; fixes z, and the class when `label` is None.
         label: class index; must be None for an unconditional model.
         truncation: factor on z from 0 (the class's central image) to 1 (z as trained).
+        z: (1, latent_size), truncated already, in place of the seed's.
 
     Raises ValueError for a value outside its range.
     """
-    seed, label, truncation = _checked(generator, seed, label, truncation)
+    seed, label, truncation = checked(generator, seed, label, truncation)
     device = next(generator.parameters()).device
-    z = latents(generator, seed, 1, truncation).to(device)
+    z = (latents(generator, seed, 1, truncation) if z is None else z).to(device)
     labels = None if label is None else torch.tensor([label], device=device)
     fields: dict[str, AttentionField] = {}
     with evaluating(generator):
@@ -90,9 +96,10 @@ def generate(
     return Sample(image, MappingProxyType(on_cpu), seed, label, truncation)
 
 
-def _checked(
+def checked(
     generator: Generator, seed: int, label: int | None, truncation: float
 ) -> tuple[int, int | None, float]:
+    """The arguments of `generate`, the class filled in. Raises ValueError outside their ranges."""
     classes = generator.config.classes
     if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {MAX_SEED}")
@@ -105,11 +112,64 @@ def _checked(
             raise ValueError(f"label is {label!r}, but this model has no classes: leave it out")
         return int(seed), None, float(truncation)
     if label is None:
-        rng = torch.Generator().manual_seed(int(seed))
-        label = int(torch.randint(classes, (1,), generator=rng))
-    if not _is_whole(label) or not 0 <= label < classes:
+        label = drawn_label(int(seed), classes)
+    if label is None or not _is_whole(label) or not 0 <= label < classes:
         raise ValueError(f"label is {label!r}; it must be a class index from 0 to {classes - 1}")
     return int(seed), int(label), float(truncation)
+
+
+def drawn_label(seed: int, classes: int) -> int | None:
+    """The class that a seed stands for where none is chosen; None for a model without classes."""
+    if not classes:
+        return None
+    return int(torch.randint(classes, (1,), generator=torch.Generator().manual_seed(seed)))
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a discriminator made of one image. Immutable.
+
+    Attributes:
+        logit: above 0 for real, as trained by the hinge loss.
+        fields: an `AttentionField` (batch 1, CPU, float32) per attention layer, in forward order.
+    """
+
+    logit: float
+    fields: Mapping[str, AttentionField]
+
+
+def judge(discriminator: Discriminator, image: np.ndarray, label: int | None) -> Judgement:
+    """Show one image to a discriminator and record its attention.
+
+    Args:
+        discriminator: used in eval mode on the device where it is.
+        image: (R, R, 3 or 1) uint8, of the model's size.
+        label: the class that it is taken for; None for an unconditional model.
+
+    Raises ValueError for an image or a label that does not fit the model.
+    """
+    config = discriminator.config
+    shape = (config.resolution, config.resolution, config.image_channels)
+    if image.shape != shape or image.dtype != np.uint8:
+        raise ValueError(
+            f"an image of {image.dtype} {image.shape}; this discriminator takes uint8 {shape}"
+        )
+    if config.classes and (label is None or not 0 <= label < config.classes):
+        raise ValueError(
+            f"label is {label!r}; it must be a class index from 0 to {config.classes - 1}"
+        )
+    device = next(discriminator.parameters()).device
+    pixels = to_signed(torch.from_numpy(image.copy()).permute(2, 0, 1))[None].to(device)
+    labels = torch.tensor([label], device=device) if config.classes else None
+    fields: dict[str, AttentionField] = {}
+    with evaluating(discriminator):
+        if attention_layers(discriminator):
+            with record_attention(discriminator) as fields:
+                logit = discriminator(pixels, labels).item()
+        else:
+            logit = discriminator(pixels, labels).item()
+    on_cpu = {name: field.to("cpu") for name, field in fields.items()}
+    return Judgement(logit, MappingProxyType(on_cpu))
 
 
 def _is_whole(value: object) -> bool:

@@ -26,19 +26,22 @@ def make_field(name: str, gamma: float = 0.5) -> AttentionField:
     query = size * torch.randn(1, channels, *query_grid, generator=random)
     key = torch.randn(1, channels, *key_grid, generator=random) + 1
     x = torch.randn(1, 4, *query_grid, generator=random)
-    return AttentionField(query, key, x, torch.ones_like(x), gamma)
+    value = torch.randn(1, 3, *key_grid, generator=random)
+    added = torch.randn(1, 4, *key_grid, generator=random)
+    return AttentionField(query, key, x, torch.ones_like(x), gamma, value, added)
 
 
 def planted_field() -> AttentionField:
     """Query (row, col) of a 4x6 grid puts all but 1e-6 of its attention on key cell
-    (row // 2, col // 2) of a 2x3 grid."""
+    (row // 2, col // 2) of a 2x3 grid, whose values add 1, 2, ... 6."""
     query, key = torch.zeros(1, 6, 4, 6), torch.zeros(1, 6, 2, 3)
     for row, col in itertools.product(range(4), range(6)):
         query[0, row // 2 * 3 + col // 2, row, col] = 16
     for row, col in itertools.product(range(2), range(3)):
         key[0, row * 3 + col, row, col] = 1
     ones = torch.ones(1, 1, 4, 6)
-    return AttentionField(query, key, ones, ones, 1.0)
+    value = torch.arange(1.0, 7.0).reshape(1, 1, 2, 3)
+    return AttentionField(query, key, ones, ones, 1.0, value, value)
 
 
 def planted_sample() -> Sample:

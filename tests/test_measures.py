@@ -7,7 +7,7 @@ import torch
 
 from sagan_core import AttentionField, Generator, SAGANConfig
 from sagan_core.attention import SelfAttention, record_attention
-from sagan_core.measures import cell_distances, distance_looked, image_changes, summarise
+from sagan_core.measures import image_changes, summarise
 from sagan_core.sample import latents
 
 CONFIG = SAGANConfig(
@@ -28,18 +28,18 @@ def random_field(seed=0):
 
 def test_distances_are_between_centres_in_image_sides():
     one = field(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2))
-    distances = cell_distances(one)
+    distances = one.cell_distances()
     assert distances.shape == (16, 4)
     assert distances[0, 0].item() == pytest.approx(math.hypot(1 / 8, 1 / 8))
     assert distances[0, 3].item() == pytest.approx(math.hypot(5 / 8, 5 / 8))
-    everywhere = distance_looked(field(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)))
+    everywhere = field(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)).distance()
     assert everywhere.mean().item() == pytest.approx(0.5214, abs=2e-3)
 
 
 def test_a_point_that_looks_at_one_cell_looks_as_far_as_that_cell():
     key = torch.full((1, 1, 2, 2), -100.0)
     key[0, 0, 1, 1] = 100
-    looked = distance_looked(field(torch.ones(1, 1, 4, 4), key))
+    looked = field(torch.ones(1, 1, 4, 4), key).distance()
     assert looked[0, 0, 0].item() == pytest.approx(math.hypot(5 / 8, 5 / 8), abs=1e-5)
     assert looked[0, 3, 3].item() == pytest.approx(math.hypot(1 / 8, 1 / 8), abs=1e-5)
 
@@ -98,5 +98,5 @@ def test_a_summary_holds_the_measures_of_its_field():
     assert summary["update"] == pytest.approx(0.5)
     assert summary["keys"] == 6
     assert summary["effective_keys"] == pytest.approx(one.entropy().exp().mean().item())
-    assert summary["distance"] == pytest.approx(distance_looked(one).mean().item())
+    assert summary["distance"] == pytest.approx(one.distance().mean().item())
     assert summary["pairwise"] == pytest.approx(one.pairwise_share().mean().item())

@@ -1,5 +1,5 @@
 """The explorer: a canvas on which attention follows the pointer."""
 
-from .explorer import Scene, explorer, scene_value
+from .explorer import explorer
 
-__all__ = ["Scene", "explorer", "scene_value"]
+__all__ = ["explorer"]

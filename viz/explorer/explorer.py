@@ -1,7 +1,7 @@
 """The explorer as a Gradio component: an image on which attention follows the pointer.
 
 The picture is made by the ES modules beside this file; Python sends them one binary file per
-sample (`packing.py`). The component is a `gr.HTML` with a static template: no name is ever written
+scene (`packing.py`). The component is a `gr.HTML` with a static template: no name is ever written
 into it, because Gradio evaluates templates as JavaScript. It is not a subclass, because Gradio
 writes a .pyi file beside the source of every subclass.
 """
@@ -9,7 +9,7 @@ writes a .pyi file beside the source of every subclass.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,87 +19,39 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder, is_static_file
 
 from sagan_core.checkpoint import write_whole
-from sagan_core.sample import Sample
-
-from .packing import pack
 
 FOLDER = Path(__file__).parent
 
 START = """
 import(props.value.module.url)
-  .then(({ start }) => start({ element, props, watch }))
+  .then(({ start }) => start({ element, props, watch, server, upload }))
   .catch((error) => {
     element.querySelector(".readout").textContent = `The page could not start: ${error.message}.`;
   });
 """
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What the explorer shows.
-
-    Attributes:
-        sample: an image and its attention fields, of which there is at least one.
-        id: unguessable name of the sample in the server's store.
-        title: what the image shows, such as its class; any text.
-        subtitle: what made it; any text.
-        view: layer, baseline, opacity and pins to take over; None keeps what the person has set.
-        opening: this scene is part of the page; an address that asks for another comes first.
-    """
-
-    sample: Sample
-    id: str
-    title: str
-    subtitle: str
-    view: dict[str, Any] | None = None
-    opening: bool = False
-
-
-def explorer(scene: Scene, **settings: Any) -> gr.HTML:
+def explorer(
+    value: dict[str, Any], server_functions: Sequence[Callable[[Any], Any]], **settings: Any
+) -> gr.HTML:
     """A generated image with coloured pins and the attention map of each, in a Gradio page.
 
-    Callbacks that change it return a `scene_value`. In the browser, its element's `.lens` has an
-    `explorer` with `state()`, all that decides the picture, and `set({layer, baseline, opacity})`.
-    `settings` are those of `gr.HTML`, such as `elem_id`.
+    Args:
+        value: a scene of `Studio.scene`, with what `Studio.lab` returned as "lab"; or any other
+            such description of a file made by `pack`.
+        server_functions: what the browser may call by name, each with one argument.
+        settings: those of `gr.HTML`, such as `elem_id`.
     """
+    module = FileData(path=str(_published_modules() / "explorer.js")).model_dump()
     return gr.HTML(
-        scene_value(scene),
+        {**value, "module": module},
         html_template=(FOLDER / "explorer.html").read_text(encoding="utf-8"),
         css_template=(FOLDER / "explorer.css").read_text(encoding="utf-8"),
         js_on_load=START,
         apply_default_css=False,
+        server_functions=list(server_functions),
         **settings,
     )
-
-
-def scene_value(scene: Scene) -> dict[str, Any]:
-    """The small value that the browser gets; image and attention are in its `file`."""
-    content, description = pack(scene.sample)
-    sample = scene.sample
-    return {
-        **description,
-        "module": FileData(path=str(_published_modules() / "explorer.js")).model_dump(),
-        "file": FileData(path=str(_published(content))).model_dump(),
-        "id": scene.id,
-        "view": scene.view,
-        "opening": scene.opening,
-        "about": {
-            "title": scene.title,
-            "subtitle": scene.subtitle,
-            "label": sample.label,
-            "seed": sample.seed,
-            "truncation": sample.truncation,
-        },
-    }
-
-
-def _published(content: bytes) -> Path:
-    """A file with this content that browsers may load, written once: never while it is read."""
-    name = hashlib.sha256(content).hexdigest()[:32]
-    path = Path(get_upload_folder()) / name / "attention.bin"
-    if not path.is_file():
-        write_whole(path, content)
-    return path
 
 
 @cache

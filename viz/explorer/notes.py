@@ -16,12 +16,12 @@ probes with 0.09 nats showed one map wherever they were asked; from 0.64 nats on
 plainly. A fifth of a nat is nearer to the first."""
 
 
-def layer_label(field: AttentionField) -> str:
+def layer_label(field: AttentionField, network: str = "generator") -> str:
     """The layer's name for a person: network and size of its query grid."""
-    return f"Generator {field.query_grid.height}×{field.query_grid.width}"
+    return f"{network.capitalize()} {field.query_grid.height}×{field.query_grid.width}"
 
 
-def layer_notes(field: AttentionField) -> list[dict[str, str | bool]]:
+def layer_notes(field: AttentionField, network: str = "generator") -> list[dict[str, str | bool]]:
     """Does the layer matter, and does its map depend on the point? Of the first image.
 
     Each note is a `text` and whether it is a `warning`: something without which the picture would
@@ -30,7 +30,8 @@ def layer_notes(field: AttentionField) -> list[dict[str, str | bool]]:
     share = float(field.update_share()[0].median())
     dependence, most = float(field.dependence()[0]), math.log(math.prod(field.key_grid))
     if share < HARDLY_CHANGES:
-        size = f"This layer hardly changes the image: its update is {share:.1%} of the signal."
+        what = "image" if network == "generator" else "verdict"
+        size = f"This layer hardly changes the {what}: its update is {share:.1%} of the signal."
     else:
         size = f"The layer's update is {share:.0%} of the signal."
     if dependence < MUCH_THE_SAME:

@@ -1,0 +1,172 @@
+"""From a source to image, attention and logit; and how a scene is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sagan_core.attention import AttentionField
+from sagan_core.intervene import (
+    Place,
+    generate_between,
+    scaled_gamma,
+    without_keys,
+)
+from sagan_core.sample import Sample, generate, judge
+
+from .networks import Pair
+from .source import DISCRIMINATOR, Source, short
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a source makes. Immutable.
+
+    Attributes:
+        source: what made it, the class filled in.
+        image: (H, W, 3 or 1) uint8.
+        fields: an `AttentionField` per layer: the generator's, unless `image` was given to the
+            model, then the discriminator's with "discriminator." in front.
+        learnt: the gammas as learnt, by layer.
+        reference: the image without what was changed; None where nothing in the generator was.
+        logit: the discriminator's; None where there is no discriminator.
+        plain_logit: of the reference, by the unchanged discriminator; None where nothing was
+            changed.
+        fitted: how an image from outside was made to fit, in words.
+    """
+
+    source: Source
+    image: np.ndarray
+    fields: Mapping[str, AttentionField]
+    learnt: Mapping[str, float]
+    reference: np.ndarray | None = None
+    logit: float | None = None
+    plain_logit: float | None = None
+    fitted: str = ""
+
+    def size(self) -> int:
+        """Bytes of all arrays."""
+        return self.image.nbytes + sum(
+            tensor.numel() * tensor.element_size()
+            for field in self.fields.values()
+            for tensor in (field.query, field.key, field.x, field.out, field.value, field.added)
+            if tensor is not None
+        )
+
+    def dependence(self) -> float:
+        """Of the generator's last layer, in nats."""
+        layers = [name for name in self.fields if not name.startswith(DISCRIMINATOR)]
+        return float(self.fields[layers[-1]].dependence())
+
+
+def make(pair: Pair, source: Source, given: np.ndarray | None = None, fitted: str = "") -> Made:
+    """Run the networks, one source at a time.
+
+    Args:
+        given: (R, R, C) uint8 for the discriminator, where the source has an image.
+
+    Raises ValueError for a class out of range, KeyError for an unknown layer, IndexError for keys
+    outside a layer's grid.
+    """
+    _check_layers(pair, source)
+    generator, discriminator = pair.generator, pair.discriminator
+    if given is not None and discriminator is None:
+        raise ValueError("This checkpoint has no discriminator to look at an image.")
+    with pair.lock:
+        learnt = pair.learnt()
+        fields: dict[str, AttentionField] = {}
+        if given is None:
+            with _changed(generator, source, ""):
+                sample = _sample(generator, source)
+            image, fields = sample.image, dict(sample.fields)
+        else:
+            image = given
+        plain, changed = image, given is None and _changes(source, "generator")
+        if changed:
+            plain = _sample(generator, source).image
+        logit = plain_logit = None
+        if discriminator is not None:
+            with _changed(discriminator, source, DISCRIMINATOR):
+                judgement = judge(discriminator, image, source.label)
+            logit = judgement.logit
+            if source.edited:
+                plain_logit = judge(discriminator, plain, source.label).logit
+            fields |= {DISCRIMINATOR + name: field for name, field in judgement.fields.items()}
+    reference = plain if changed else None
+    return Made(source, image, fields, learnt, reference, logit, plain_logit, fitted)
+
+
+def _sample(generator: Any, source: Source) -> Sample:
+    if source.toward is None:
+        return generate(generator, source.seed, source.label, source.truncation)
+    start = Place(source.seed, source.label)
+    return generate_between(generator, start, source.toward, source.at, source.truncation)
+
+
+def _changes(source: Source, network: str) -> bool:
+    """Whether anything in that network is changed."""
+    names = [name for name, _ in (*source.gamma, *source.without)]
+    return any(name.startswith(DISCRIMINATOR) != (network == "generator") for name in names)
+
+
+def _changed(network: nn.Module, source: Source, prefix: str) -> ExitStack:
+    """The source's changes of one network, for a block."""
+    with ExitStack() as stack:
+        for name, factor in source.gamma:
+            if name.startswith(DISCRIMINATOR) == bool(prefix):
+                stack.enter_context(scaled_gamma(network, name.removeprefix(prefix), factor))
+        for name, cells in source.without:
+            if name.startswith(DISCRIMINATOR) == bool(prefix):
+                stack.enter_context(without_keys(network, name.removeprefix(prefix), cells))
+        return stack.pop_all()
+
+
+def _check_layers(pair: Pair, source: Source) -> None:
+    known = pair.learnt()
+    for name, _ in (*source.gamma, *source.without):
+        if name not in known:
+            raise KeyError(f"no attention layer {short(name)}; there are {', '.join(known)}")
+
+
+def title(source: Source, class_names: Sequence[str]) -> str:
+    """What the image shows, such as its class."""
+
+    def named(label: int | None) -> str:
+        return class_names[label] if label is not None and label < len(class_names) else ""
+
+    if source.image is not None:
+        kind = "Real image" if source.image.startswith("real") else "Dropped image"
+        return f"{kind}: {named(source.label)}" if named(source.label) else kind
+    start = named(source.label)
+    end = named(source.toward.label) if source.toward is not None else start
+    if not start or source.at == 0 or start == end:
+        return start or "Generated image"
+    return end if source.at == 1 else f"{start} to {end}"
+
+
+def subtitle(source: Source, layers: Iterable[Mapping[str, Any]]) -> str:
+    """What made the image."""
+    labels = {layer["name"]: layer["label"] for layer in layers}
+    parts = [source.checkpoint]
+    if source.weights == "random":
+        parts.append("random weights")
+    elif source.weights != "trained":
+        parts.append(f"after {source.weights:,} images")
+    if source.image is None:
+        if source.toward is not None and source.at > 0:
+            parts.append(f"seed {source.seed} to {source.toward.seed}, {source.at:.0%} of the way")
+        else:
+            parts.append(f"seed {source.seed}")
+        if source.truncation != 1:
+            parts.append(f"truncation {source.truncation:g}")
+    parts += [f"gamma ×{factor:g} in {labels.get(name, name)}" for name, factor in source.gamma]
+    parts += [
+        f"{len(cells)} {'key' if len(cells) == 1 else 'keys'} left out in {labels.get(name, name)}"
+        for name, cells in source.without
+    ]
+    return ", ".join(parts)
