@@ -102,13 +102,18 @@ class Evidence:
     seconds: float
 
 
-def probe_sample(generator: Generator, sample: Sample, layer: str) -> Probe:
+def probe_sample(
+    generator: Generator, sample: Sample, layer: str, z: Tensor | None = None
+) -> Probe:
     """A generated image and one of the generator's attention layers, ready to be examined.
+
+    Args:
+        z: (1, latent_size), where the sample was made from it in place of its seed's.
 
     Raises what `record_tail` raises.
     """
     device = next(generator.parameters()).device
-    z = latents(generator, sample.seed, 1, sample.truncation).to(device)
+    z = (latents(generator, sample.seed, 1, sample.truncation) if z is None else z).to(device)
     label = None if sample.label is None else torch.tensor([sample.label], device=device)
     return probe_layer(generator, layer, z, label)
 

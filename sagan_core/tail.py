@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .attention import Attend, attention_weights, hookable_layer
+from .attention import Attend, hookable_layer
+from .field import attention_weights, rows_of
 from .receptive_field import (
     Call,
     LocalRule,
@@ -141,7 +142,7 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
 
 def _rows_of(attend: Attend, query: Tensor, key: Tensor) -> Tensor:
     """(1, N_query, N_key) as `attend` uses them, with its edits."""
-    weights = attention_weights(query.flatten(2).mT, key.flatten(2).mT)
+    weights = attention_weights(rows_of(query), rows_of(key))
     for edit in attend.edits:
         weights = edit(weights)
     return weights.detach()
