@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-CHECKPOINT = Path(__file__).parent / "checkpoints" / "fashion-mnist-32"
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+CHECKPOINT = CHECKPOINTS / "fashion-mnist-32"
+
+
+def shipped() -> list[Path]:
+    """The checkpoints that come with the repository, which the page offers beside its first."""
+    return sorted(file.parent for file in CHECKPOINTS.glob("*/config.json"))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     from viz.page import build_page, launch_page
 
+    others = [path for path in shipped() if path.resolve() != checkpoint.path.resolve()]
     try:
-        page = build_page(checkpoint)
+        page = build_page([checkpoint, *others])
     except ValueError as error:
         return _fail(error)
     try:

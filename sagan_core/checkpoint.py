@@ -5,6 +5,7 @@
     discriminator.safetensors   may be missing
     history.jsonl               one JSON object per logged training step
     snapshots/000100000.safetensors    the generator after that many images, 16-bit weights
+    real.npz                    a few real images, where there are any (see `real.py`)
     samples.png, metrics.json, faithfulness.json, README.md   the model card and what it shows
 
 Nothing is ever unpickled: weights are safetensors.
@@ -103,7 +104,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what `write_whole` left behind when its process was killed in the middle."""
-    written = {".json", ".safetensors", ".jsonl", ".png", ".md", ".pt"}
+    written = {".json", ".safetensors", ".jsonl", ".png", ".md", ".pt", ".npz"}
     for file in (*folder.glob(".*.????????"), *(folder / SNAPSHOTS).glob(".*.????????")):
         if Path(file.name[1:-9]).suffix in written and file.is_file():
             file.unlink()

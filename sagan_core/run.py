@@ -37,6 +37,7 @@ from .checkpoint import (
 )
 from .data import SOURCES, DataError, ImageSet, load_images
 from .model import RESOLUTIONS, SAGANConfig
+from .real import REAL, save_real
 from .sample import sample_grid
 from .train import Recipe, Step, TrainingError, TrainState, train
 
@@ -245,6 +246,8 @@ class Run:
         grid = io.BytesIO()
         sample_grid(generator).save(grid, "PNG")
         write_whole(self.folder / "samples.png", grid.getvalue())
+        if not (self.folder / REAL).is_file():
+            save_real(self.folder, self.data)
         write_card(self.folder)
 
     def _about(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 READY = ".lens[data-state=ready]"
 EXPLORER = "document.querySelector('.lens').explorer"
@@ -27,7 +28,11 @@ class Visit:
         return self.state()["pins"]
 
     def ready(self) -> Visit:
-        self.page.wait_for_selector(READY)
+        try:
+            self.page.wait_for_selector(READY)
+        except PlaywrightTimeout:
+            said = self.page.locator(".message").all_inner_texts()
+            raise AssertionError(f"no picture: {said}, {self.complaints}") from None
         return self
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -45,6 +50,17 @@ class Visit:
     def frame(self) -> None:
         """Wait until the next frame is painted."""
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+    def set(self, **changes: object) -> None:
+        """Change the state as a control does, and wait until it is shown."""
+        self.page.evaluate(f"(changes) => {EXPLORER}.set(changes)", changes)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked for is shown."""
+        self.page.wait_for_function(f"!{EXPLORER}.pending()")
+        self.page.wait_for_function("document.querySelector('.lens').dataset.waiting !== 'true'")
+        self.frame()
 
     def preview(self) -> dict | None:
         """The cell {row, col} whose map lies over the large image."""

@@ -1,6 +1,8 @@
 """Attention against the equation written as loops, and the promises of its hooks."""
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from sagan_core import (
     edit_attention,
     record_attention,
 )
+from sagan_core.attention import mask_keys
 from sagan_core.train import calibrate
 
 GRIDS = [((3, 5), (3, 5)), ((4, 6), (2, 3)), ((1, 7), (5, 2))]
@@ -119,6 +122,37 @@ def test_dependence_is_zero_for_equal_rows_and_log_n_for_a_permutation():
     )
 
 
+def test_value_weighted_rows_are_weights_times_strength():
+    query, key = planted((3, 4), (2, 3))
+    added = torch.randn(2, 7, 2, 3)
+    one = replace(field(query, key), value=added, added=added)
+    for row, col in ((0, 0), (2, 3)):
+        product = one.attended_by(row, col) * added.norm(dim=1)
+        expected = product / product.sum((1, 2), keepdim=True)
+        torch.testing.assert_close(one.value_weighted(row, col), expected)
+    nothing = replace(one, added=0 * added)
+    assert nothing.value_weighted(1, 1).abs().max() == 0
+    with pytest.raises(ValueError, match="without its values"):
+        field(query, key).strength()
+
+
+def test_effective_keys_are_as_many_as_are_looked_at_alike():
+    key = torch.full((1, 1, 2, 4), -200.0)
+    key[..., :3] = 0
+    effective = field(torch.ones(1, 1, 3, 3), key).effective_keys()
+    torch.testing.assert_close(effective, torch.full((1, 3, 3), 6.0))
+
+
+def test_masked_keys_get_nothing_and_the_others_share_it():
+    query, key = planted((2, 2), (2, 3))
+    mask = torch.tensor([1, 0, 1, 1, 0, 1])
+    logits = query.flatten(2).transpose(1, 2) @ key.flatten(2)
+    expected = torch.softmax(logits.masked_fill(mask == 0, -torch.inf), -1)
+    masked = mask_keys(field(query, key).weights, mask)
+    torch.testing.assert_close(masked, expected)
+    assert mask_keys(masked, torch.zeros(6)).abs().max() == 0
+
+
 def test_planted_row_is_found():
     query, key = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 3)
     query[0, 0, 2, 1], key[0, 0, 1, 2] = 1, math.log(5)
@@ -218,6 +252,48 @@ def test_fields_rebuild_the_layer(networks, latents):
     value = layer.pool(layer.value(recorded.x)).flatten(2).transpose(1, 2)
     attended = (recorded.weights @ value).transpose(1, 2).unflatten(2, (32, 32))
     torch.testing.assert_close(layer.out(attended), recorded.out, atol=1e-5, rtol=1e-4)
+
+
+def test_what_keys_add_adds_up_to_the_update(networks, latents):
+    inputs = latents, (torch.randn(2, 3, 32, 32), latents[1])
+    for network, given in zip(networks, inputs, strict=True):
+        with record_attention(network) as fields:
+            network(*given)
+        for one in fields.values():
+            added = one.added.flatten(2).transpose(1, 2)  # (B, N_key, C)
+            total = (one.weights @ added).transpose(1, 2).unflatten(2, one.query_grid)
+            torch.testing.assert_close(total, one.out, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(one.strength(), one.added.square().sum(1).sqrt())
+            assert one.to("cpu").added is one.added
+
+
+@pytest.mark.parametrize("out", [nn.Conv2d(3, 6, 1, bias=True), nn.Identity()])
+def test_a_bias_is_not_part_of_what_keys_add_and_a_missing_map_is_the_identity(out):
+    torch.manual_seed(0)
+    layer = SelfAttention(6, 2, 3 if isinstance(out, nn.Conv2d) else 6)
+    layer.out = out
+    model = nn.Sequential(layer)
+    with record_attention(model) as fields:
+        model(torch.randn(1, 6, 4, 4))
+    one = fields["0"]
+    expected = one.value
+    if isinstance(out, nn.Conv2d):
+        expected = out(one.value).detach() - out.bias.detach()[:, None, None]
+    torch.testing.assert_close(one.added, expected)
+
+
+def test_recording_in_training_mode_iterates_no_spectral_norm(networks, latents):
+    generator = networks[0].train()
+    state = copy.deepcopy(generator.state_dict())
+    plain = generator(*latents)
+    after = copy.deepcopy(generator.state_dict())
+    generator.load_state_dict(state)
+    with record_attention(generator):
+        watched = generator(*latents)
+    assert torch.equal(plain, watched)
+    for name, tensor in generator.state_dict().items():
+        assert torch.equal(tensor, after[name]), name
+    assert all(module.training for module in generator.modules())
 
 
 def test_hooks_are_gone_after_the_block_and_after_an_exception(networks, latents):

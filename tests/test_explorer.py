@@ -1,7 +1,8 @@
-"""The explorer in a browser: its arithmetic, what the canvas shows, and its pins."""
+"""The explorer in a browser: its numbers, what the canvas shows, and its pins."""
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 
@@ -13,10 +14,30 @@ from PIL import Image
 from planted import KINDS, planted_sample
 
 from sagan_core.sample import Sample
-from viz.colour import PIN_COLOURS, colour_table, scale_top
-from viz.explorer import Scene, explorer
+from viz.colour import PIN_COLOUR_NAMES, PIN_COLOURS, colour_table, scale_top
+from viz.explorer import explorer
+from viz.explorer.packing import pack
+from viz.maps import map_of
+from viz.view import Look
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")  # Gradio's own
+
+COLOURS = ("inferno", "viridis", "cividis")
+PINS = [[0, 0], [3, 5]]
+LOOK = {
+    "direction": "from",
+    "measure": "attention",
+    "baseline": "uniform",
+    "temperature": 1,
+    "scale": "shared",
+    "log": False,
+    "colours": "inferno",
+    "opacity": 0.7,
+    "style": "overlay",
+    "smooth": False,
+    "arrows": False,
+    "all_layers": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +46,38 @@ def sample() -> Sample:
 
 
 @pytest.fixture(scope="module")
-def address(sample):
-    view = {"layer": "planted", "baseline": "uniform", "opacity": 0.7, "pins": [[0, 0], [3, 5]]}
+def address(sample, tmp_path_factory):
+    content, description = pack(sample.image, sample.fields)
+    folder = tmp_path_factory.mktemp("planted")
+    (folder / "scene.bin").write_bytes(content)
+    gr.set_static_paths([folder])
+    source = {"checkpoint": "planted", "seed": 3, "label": None, "without": {}}
+    scene = {
+        **description,
+        "id": "planted",
+        "source": source,
+        "file": {"path": str(folder / "scene.bin")},
+        "title": "A planted image",
+        "subtitle": "seed 3",
+        "fitted": "",
+    }
+    lab = {
+        "checkpoint": "planted",
+        "checkpoints": ["planted"],
+        "class_names": [],
+        "snapshots": [],
+        "real": 0,
+        "discriminator": False,
+        "max_seed": 2**32 - 1,
+        "colours": {name: base64.b64encode(colour_table(name)).decode() for name in COLOURS},
+        "pin_colours": [
+            {"colour": colour, "name": name}
+            for colour, name in zip(PIN_COLOURS, PIN_COLOUR_NAMES, strict=True)
+        ],
+    }
+    state = {**LOOK, "source": source, "other": None, "layer": "planted", "pins": PINS}
     with gr.Blocks() as page:
-        explorer(Scene(sample, "id", "A planted image", "seed 3", view), elem_id="explorer")
+        explorer({"lab": lab, "scene": scene, "state": state}, [], elem_id="explorer")
     _, address, _ = page.launch(
         prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False
     )
@@ -46,12 +95,16 @@ def opened(chromium, address):
 def fresh(opened):
     """The page as it opens: two pins on the planted layer, nothing under the pointer."""
     opened.page.mouse.move(0, 0)
-    view = {"layer": "planted", "baseline": "uniform", "opacity": 0.7, "pins": [[0, 0], [3, 5]]}
     opened.page.evaluate(
-        f"(view) => {{ const e = {EXPLORER}; e.open(view); e.cursor = e.preview = null;"
-        " e.changed(); document.activeElement.blur() }",
-        view,
+        f"""([look, pins]) => {{
+          const explorer = {EXPLORER};
+          document.activeElement.blur();
+          explorer.selected = null;
+          explorer.set({{ ...look, layer: "planted", points: explorer.pointsOf(pins, "planted") }});
+        }}""",
+        [LOOK, PINS],
     )
+    opened.frame()
     return opened
 
 
@@ -63,7 +116,7 @@ def module(name: str) -> str:
     )
 
 
-# Arithmetic in the browser
+# Numbers in the browser
 
 
 def test_every_16_bit_float_is_decoded(opened):
@@ -107,27 +160,39 @@ def test_half_of_the_attention_and_regions(opened):
     ]
 
 
-@pytest.mark.parametrize("baseline", ["uniform", "average"])
-@pytest.mark.parametrize("name", ["planted", *KINDS])
-def test_the_browsers_rows_are_torchs(fresh, sample, name, baseline):
-    field = sample.fields[name]
-    height, width = field.query_grid
-    step = max(1, height // 8)  # every cell of the small grids
-    cells = [[r, c] for r in range(0, height, step) for c in range(0, width, step)]
-    weights, maps = fresh.page.evaluate(
-        f"""([layer, baseline, cells]) => {{
-          const explorer = {EXPLORER};
-          explorer.set({{ layer, baseline }});
-          return [cells.map(([row, col]) => Array.from(explorer.rowAt(row, col))),
-            cells.map(([row, col]) => Array.from(explorer.mapAt(row, col)))];
-        }}""",
-        [name, baseline, cells],
-    )
-    exact = np.stack([field.attended_by(*cell)[0].flatten().numpy() for cell in cells])
-    weights = np.array(weights)
-    assert np.abs(weights - exact).max() < 0.01 * exact.max()
-    base = field.mean_row()[0].flatten().numpy() if baseline == "average" else 1 / exact.shape[1]
-    np.testing.assert_allclose(maps, weights / base, rtol=1e-5)
+ASKED = [
+    {},
+    {"direction": "to"},
+    {"baseline": "average"},
+    {"measure": "value"},
+    {"temperature": 2.5, "baseline": "average"},
+    {"temperature": 0.5, "direction": "to", "measure": "value"},
+    {"direction": "to", "baseline": "average"},
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: ", ".join(map(str, asked.values())))
+@pytest.mark.parametrize("name", ["planted", *(name for name in KINDS if name != "large")])
+def test_the_browsers_maps_are_pythons(fresh, sample, name, asked):
+    """Every map, from a point and to it, plain and changed, with and without blocked keys."""
+    field, look = sample.fields[name], Look(**asked)
+    grid = field.query_grid
+    step = max(1, grid.height // 6)
+    cells = list(itertools.product(range(0, grid.height, step), range(0, grid.width, step)))
+    for without in ((), (0, 3)):
+        ask = {**LOOK, **asked, "without": list(without)}
+        maps = fresh.page.evaluate(
+            f"""async ([name, ask, cells]) => {{
+              const {{ pointMap, middleOf }} = {module("maths")};
+              const layer = {EXPLORER}.panes[0].layerNamed(name);
+              return cells.map(([row, col]) =>
+                Array.from(pointMap(layer, middleOf({{ row, col }}, layer.queryGrid), ask).map));
+            }}""",
+            [name, ask, cells],
+        )
+        exact = np.stack([map_of(field, cell, look, without).ravel() for cell in cells])
+        # Rows from 16-bit floats are right to a hundredth of the largest.
+        assert np.abs(np.array(maps) - exact).max() < 0.02 * exact.max()
 
 
 # What is painted
@@ -164,32 +229,34 @@ def test_hovering_paints_the_planted_row(fresh):
 
 
 def test_a_uniform_row_is_one_flat_colour(fresh):
-    fresh.page.evaluate(f"{EXPLORER}.set({{ layer: 'flat' }})")
+    fresh.set(layer="flat")
     fresh.hover(0.3, 0.3)
     fresh.frame()
     middle = colour_table()[128]  # 1x on the least scale, from 0 to 2x
     assert (pixels(fresh, ".picture > .map") == middle).all()
-    assert (pixels(fresh, ".panel:nth-child(2) .map") == middle).all()
+    assert (pixels(fresh, ".groups .panel:nth-child(2) .map") == middle).all()
     assert "alike" in fresh.page.locator(".readout").inner_text()
 
 
 def test_panels_share_one_scale(fresh, sample):
-    fresh.page.evaluate(f"{EXPLORER}.set({{ layer: 'pooled' }})")
+    fresh.set(layer="pooled")
     maps = [64 * sample.fields["pooled"].attended_by(*pin)[0].numpy() for pin in fresh.pins()]
     top = scale_top(maps)
     for number, values in enumerate(maps, 1):
         index = np.rint(255 * np.clip(values / top, 0, 1)).astype(int)
-        painted = pixels(fresh, f".panel:nth-child({number}) .map").astype(int)
+        painted = pixels(fresh, f".groups .panel:nth-child({number}) .map").astype(int)
         # Rows from 16-bit floats may fall on the next of 256 colours.
         near = [np.abs(painted - colour_table()[np.clip(index + k, 0, 255)]) for k in (-1, 0, 1)]
         assert (np.minimum.reduce([part.sum(-1) for part in near]) == 0).all()
-        numbers = fresh.page.locator(f".panel:nth-child({number}) .bar").inner_text().split()
+        numbers = (
+            fresh.page.locator(f".groups .panel:nth-child({number}) .bar").inner_text().split()
+        )
         assert numbers[-2:] == ["1×", f"{'≥' if values.max() > 1.001 * top else ''}{top:g}×"]
 
 
 def test_the_screen_shows_image_and_map_mixed_by_opacity(fresh, sample):
     """Read from a screenshot: every key region's colour over the image's own pixels."""
-    fresh.page.evaluate(f"{EXPLORER}.set({{ layer: 'coarse queries', opacity: 0.4 }})")
+    fresh.set(layer="coarse queries", opacity=0.4)
     fresh.hover(0.02, 0.98)
     fresh.frame()
     shown = fresh.page.locator(".picture").screenshot()
@@ -224,7 +291,7 @@ def test_a_key_cell_covers_its_region_and_the_query_its_own(fresh):
 @pytest.mark.parametrize("width", [390, 1100, 2560])
 def test_pixel_to_cell_at_every_corner(chromium, address, width, ratio):
     with visit(chromium, address, width, 900, ratio) as opened:
-        opened.page.evaluate(f"{EXPLORER}.set({{ layer: 'oblong' }})")  # 6x10
+        opened.set(layer="oblong")  # 6x10
         box = opened.page.locator(".picture").bounding_box()
         right, bottom = 1 - 0.6 / box["width"], 1 - 0.6 / box["height"]
         left, top = 0.6 / box["width"], 0.6 / box["height"]
@@ -247,7 +314,7 @@ def test_pixel_to_cell_at_every_corner(chromium, address, width, ratio):
 def test_click_pins_and_clicking_a_pin_again_does_not(fresh):
     fresh.click(2.5 / 6, 1.2 / 4)
     assert fresh.pins() == [[0, 0], [3, 5], [1, 2]]
-    assert fresh.page.locator(".panel").count() == 3
+    assert fresh.page.locator(".groups .panel").count() == 3
     colours = fresh.page.locator(".marker").evaluate_all(
         "(markers) => markers.map(({ style }) => style.getPropertyValue('--pin'))"
     )
@@ -263,7 +330,7 @@ def test_eight_pins_and_no_more(fresh):
     assert len(fresh.pins()) == 8
     fresh.click(0.5 / 6, 3.5 / 4)
     assert len(fresh.pins()) == 8
-    assert "8 pins already" in fresh.page.locator(".readout").inner_text()
+    assert "8 pins already" in fresh.page.locator(".message").inner_text()
 
 
 def test_dragging_moves_a_pin_and_escape_puts_it_back(fresh):
@@ -332,7 +399,7 @@ def test_pins_stay_in_place_across_grids(fresh):
         ("oblong", [[0, 0], [5, 9]]),
         ("planted", [[0, 0], [3, 5]]),
     ):
-        fresh.page.evaluate(f"{EXPLORER}.set({{ layer: '{layer}' }})")
+        fresh.set(layer=layer)
         assert fresh.pins() == pins
 
 
@@ -358,8 +425,8 @@ def test_hovering_is_quick_on_64_by_64_queries(fresh):
           const times = [];
           for (let i = 0; i < 200; i++) {{
             const start = performance.now();
-            explorer.preview = {{ row: (i * 7) % 64, col: (i * 13) % 64 }};
-            explorer.paintPreview();
+            explorer.pointer = {{ x: ((i * 13) % 64) / 64, y: ((i * 7) % 64) / 64 }};
+            explorer.paintPointer();
             times.push(performance.now() - start);
             if (i % 20 === 0) await new Promise(requestAnimationFrame);
           }}

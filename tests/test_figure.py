@@ -10,15 +10,14 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-import torch
 from matplotlib import rc_context, rcParams
 from PIL import Image
 from planted import KINDS, planted_sample
 
-from sagan_core.attention import AttentionField
 from viz.colour import PIN_COLOURS, colour_table, scale_top
-from viz.drawing import DOTS_PER_INCH, MARGIN, Box, Layout, bar_labels, format_multiple
-from viz.figure import StillFigure, figure, multiples
+from viz.drawing import bar_labels, format_multiple
+from viz.figure import StillFigure, figure
+from viz.layout import DOTS_PER_INCH, MARGIN, BlockLayout, Box
 from viz.lettering import legible, text_width, wrap
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -34,8 +33,14 @@ def pixels(still: StillFigure) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(still.render("png"))).convert("RGB"))
 
 
-def boxes(still: StillFigure) -> Layout:
-    return Layout.of(len(still.pins), still.image.shape[:2])
+def boxes(still: StillFigure) -> BlockLayout:
+    (block,) = still.blocks
+    pins, size = len(block.layers[0].pins), block.image.shape[:2]
+    return BlockLayout.of(pins, size, len(block.layers), own_scale=still.look.scale == "own")
+
+
+def panels(still: StillFigure) -> list[Box]:
+    return [box for row in boxes(still).panels for box in row]
 
 
 def inside(page: np.ndarray, box: Box) -> np.ndarray:
@@ -48,7 +53,8 @@ def rgb(colour: str) -> tuple[int, ...]:
 
 def away_from_mark(still: StillFigure, index: int, box: Box) -> np.ndarray:
     """Where neither the outline of the query cell nor anything else is drawn over the map."""
-    (row, col), grid, room = still.pins[index], still.query_grid, 16
+    layer = still.blocks[0].layers[0]
+    (row, col), grid, room = layer.pins[index], layer.query_grid, 16
     free = np.ones((box.height, box.width), dtype=bool)
     top, bottom = row * box.height / grid.height, (row + 1) * box.height / grid.height
     left, right = col * box.width / grid.width, (col + 1) * box.width / grid.width
@@ -73,7 +79,7 @@ def test_every_pixel_has_the_colour_of_its_multiple(sample, layer, baseline):
         against = weights.mean(0)
     rows = [weights[row * field.query_grid.width + col] / against for row, col in pins]
     top = scale_top(rows)
-    for index, box in enumerate(boxes(still).panels):
+    for index, box in enumerate(panels(still)):
         expected = np.zeros((box.height, box.width, 3), np.uint8)
         height, width = field.key_grid
         for row in range(height):
@@ -94,7 +100,7 @@ def test_every_pixel_has_the_colour_of_its_multiple(sample, layer, baseline):
 
 def test_a_planted_row_shows_one_bright_cell(sample):
     still = figure(sample, "planted", [(3, 5)], opacity=1)
-    (box,) = boxes(still).panels
+    (box,) = panels(still)
     shown = inside(pixels(still), box)
     assert still.top == 6  # of six key cells, all attention on one
     for row in range(2):
@@ -109,7 +115,7 @@ def test_a_planted_row_shows_one_bright_cell(sample):
 
 def test_a_uniform_row_looks_flat(sample):
     still = figure(sample, "flat", [(3, 5)], opacity=1)
-    (box,) = boxes(still).panels
+    (box,) = panels(still)
     shown = inside(pixels(still), box)[away_from_mark(still, 0, box)]
     assert (shown == colour_table()[round(255 / 2)]).all()  # 1x on a scale from 0 to 2
 
@@ -117,13 +123,13 @@ def test_a_uniform_row_looks_flat(sample):
 @pytest.mark.parametrize("opacity", [0, 0.5])
 def test_the_image_is_under_the_map_with_crisp_pixels(sample, opacity):
     still = figure(sample, "flat", [(3, 5)], opacity=opacity)
-    layout = boxes(still)
-    page, zoom = pixels(still), layout.panels[0].height // 24
+    layout, (box,) = boxes(still), panels(still)
+    page, zoom = pixels(still), box.height // 24
     large = sample.image.repeat(zoom, 0).repeat(zoom, 1)
     colour = colour_table()[round(255 / 2)].astype(float)
     expected = (1 - opacity) * large + opacity * colour
-    free = away_from_mark(still, 0, layout.panels[0])
-    assert np.abs(inside(page, layout.panels[0]) - expected)[free].max() <= 0.5
+    free = away_from_mark(still, 0, box)
+    assert np.abs(inside(page, box) - expected)[free].max() <= 0.5
     assert (inside(page, layout.image)[0, -1] == sample.image[0, -1]).all()
     assert (inside(page, layout.image)[-1, 0] == sample.image[-1, 0]).all()
 
@@ -139,8 +145,9 @@ def test_a_grey_image_is_drawn_grey(sample):
 def test_pins_have_their_colours_on_the_image_and_around_their_panels(sample, count):
     still = figure(sample, "planted", PINS[:count])
     layout, page = boxes(still), pixels(still)
-    assert len(layout.panels) == count
-    for index, ((row, col), box) in enumerate(zip(still.pins, layout.panels, strict=True)):
+    assert len(panels(still)) == count
+    pins = still.blocks[0].layers[0].pins
+    for index, ((row, col), box) in enumerate(zip(pins, panels(still), strict=True)):
         colour = rgb(PIN_COLOURS[index])
         for y, x in (
             (box.top - 4, box.left + 100),
@@ -165,14 +172,6 @@ def test_the_bar_shows_all_colours_from_zero_to_the_top(sample):
 
 
 # Numbers
-
-
-def test_multiples_of_the_average_are_one_where_nobody_looks():
-    query, key = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, -500.0]]]])
-    query += 1
-    field = AttentionField(query, key, query, query, 1.0)
-    assert multiples(field, (1, 1), "average").tolist() == [[1, 1]]
-    assert multiples(field, (1, 1), "uniform").tolist() == [[2, 0]]
 
 
 @pytest.mark.parametrize(
@@ -212,8 +211,8 @@ def test_multiples_are_written_as_on_the_page():
     "size", [(32, 32), (64, 64), (128, 128), (256, 256), (600, 600), (24, 40), (16, 64), (64, 16)]
 )
 def test_nothing_on_the_page_overlaps(count, size):
-    layout = Layout.of(count, size)
-    everything = [layout.image, *layout.panels, layout.bar]
+    layout = BlockLayout.of(count, size)
+    everything = [layout.image, *layout.panels[0], layout.bar]
     for index, one in enumerate(everything):
         assert one.left >= MARGIN
         assert one.width > 0
@@ -221,7 +220,7 @@ def test_nothing_on_the_page_overlaps(count, size):
         for other in everything[index + 1 :]:
             apart = one.right + 15 <= other.left or one.bottom + 15 <= other.top
             assert apart or other.right + 15 <= one.left or other.bottom + 15 <= one.top
-    assert layout.bar.bottom == layout.image.bottom == max(box.bottom for box in layout.panels)
+    assert layout.bar.bottom == layout.image.bottom == max(box.bottom for box in layout.panels[0])
     if size[0] == size[1]:
         assert layout.bar.right <= 7.5 * DOTS_PER_INCH
 
@@ -229,7 +228,9 @@ def test_nothing_on_the_page_overlaps(count, size):
 def test_whole_dots_per_pixel_where_pixels_are_seen():
     for size in (32, 64, 128):
         for count in (1, 3, 5, 8):
-            assert all(box.height % size == 0 for box in Layout.of(count, (size, size)).panels)
+            assert all(
+                box.height % size == 0 for box in BlockLayout.of(count, (size, size)).panels[0]
+            )
 
 
 # Words
@@ -245,7 +246,7 @@ def test_the_figure_says_what_it_shows(sample):
     assert "a-checkpoint, Coat" in said
     assert "seed 3 · truncation 1 · pooled, 16×16 queries, 8×8 keys · gamma 0.5" in " ".join(said)
     assert {"generated image", "(3, 5)", "(15, 0)", "1×"} <= set(said)
-    assert f"max {format_multiple(still.maps[0].max())}" in said
+    assert f"max {format_multiple(still.blocks[0].layers[0].maps[0].max())}" in said
     assert "Colours show multiples of uniform attention: at 1× a point looks" in " ".join(said)
     said = texts(figure(sample, "pooled", [(3, 5)], baseline="average").render("svg"))
     assert "multiples of the average point's attention" in " ".join(said)
@@ -368,7 +369,7 @@ def test_a_notebook_shows_the_picture(sample):
         ({"pins": [(0.5, 1)]}, ValueError, r"pin \(0.5, 1\) is not a pair of whole numbers"),
         ({"pins": [3, 4]}, ValueError, "pin 3 is not a pair of whole numbers"),
         ({"baseline": "zero"}, ValueError, "baseline is 'zero'; it must be one of uniform"),
-        ({"opacity": 1.5}, ValueError, "opacity is 1.5; it must be from 0 to 1"),
+        ({"opacity": 1.5}, ValueError, "opacity is 1.5; it must be a number from 0 to 1"),
         ({"opacity": float("nan")}, ValueError, "opacity is nan"),
     ],
 )

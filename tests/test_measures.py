@@ -36,6 +36,13 @@ def test_distances_are_between_centres_in_image_sides():
     assert everywhere.mean().item() == pytest.approx(0.5214, abs=2e-3)
 
 
+def test_distances_in_an_oblong_image_are_in_its_heights():
+    oblong = field(torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4))
+    assert oblong.cell_distances()[0, 3].item() == pytest.approx(1.5)
+    assert oblong.cell_distances()[0, 4].item() == pytest.approx(0.5)
+    assert oblong.cell_distances(aspect=1)[0, 3].item() == pytest.approx(0.75)
+
+
 def test_a_point_that_looks_at_one_cell_looks_as_far_as_that_cell():
     key = torch.full((1, 1, 2, 2), -100.0)
     key[0, 0, 1, 1] = 100

@@ -51,21 +51,66 @@ def test_a_common_offset_of_the_keys_costs_no_precision():
 
 
 def test_the_description_is_small_and_finds_everything(sample):
-    content, description = pack(sample)
+    other = 255 - sample.image
+    content, description = pack(sample.image, sample.fields, {"planted": 2.5}, other)
     assert len(json.dumps(description)) < 8000
-    image = description["image"]
-    shape = (image["height"], image["width"], image["channels"])
-    pixels = np.frombuffer(content, np.uint8, math.prod(shape), image["offset"])
-    assert (pixels.reshape(shape) == sample.image).all()
+    for name, expected in (("image", sample.image), ("reference", other)):
+        about = description[name]
+        shape = (about["height"], about["width"], about["channels"])
+        pixels = np.frombuffer(content, np.uint8, math.prod(shape), about["offset"])
+        assert (pixels.reshape(shape) == expected).all()
+    assert [layer["learnt_gamma"] for layer in description["layers"]][:2] == [2.5, 0.5]
     for layer in description["layers"]:
-        mean = np.frombuffer(content, "<f4", math.prod(layer["key_grid"]), layer["mean"])
-        exact = sample.fields[layer["name"]].mean_row()[0].flatten().numpy()
-        np.testing.assert_allclose(mean, exact)
+        field = sample.fields[layer["name"]]
+
+        def numbers(name, grid, layer=layer):
+            return np.frombuffer(content, "<f4", math.prod(layer[grid]), layer[name])
+
+        for name, exact in (("mean", field.mean_row()), ("strength", field.strength())):
+            np.testing.assert_allclose(numbers(name, "key_grid"), exact[0].flatten())
+        for name, exact in (("entropy", field.entropy()), ("distance", field.distance(40 / 24))):
+            np.testing.assert_allclose(numbers(name, "query_grid"), exact[0].flatten())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_columns_follow_from_the_normaliser(name):
+    field = make_field(name)
+    image = np.zeros((8, 8, 1), np.uint8)
+    content, description = pack(image, {name: field})
+    (layer,) = description["layers"]
+    counts = {grid: math.prod(layer[f"{grid}_grid"]) for grid in ("query", "key")}
+    query, key = (
+        np.frombuffer(content, "<f2", layer["channels"] * counts[grid], layer[grid])
+        .reshape(layer["channels"], counts[grid])
+        .astype(float)
+        for grid in ("query", "key")
+    )
+    normalisers = np.frombuffer(content, "<f4", counts["query"], layer["normaliser"])
+    columns = np.exp(query.T @ key - normalisers[:, None])
+    np.testing.assert_allclose(columns.sum(1), 1, rtol=1e-4)
+    exact = field.weights[0].numpy()
+    assert np.abs(columns - exact).max() < 0.01 * exact.max()
+
+
+def test_layers_of_one_size_are_numbered_and_networks_are_named():
+    field, image = make_field("square"), np.zeros((8, 8, 1), np.uint8)
+    names = ("blocks.0.attention", "blocks.1.attention", "discriminator.blocks.0.attention")
+    _, description = pack(image, dict.fromkeys(names, field))
+    assert [layer["label"] for layer in description["layers"]] == [
+        "Generator 8×8 (1)",
+        "Generator 8×8 (2)",
+        "Discriminator 8×8",
+    ]
+    assert [layer["network"] for layer in description["layers"]][1:] == [
+        "generator",
+        "discriminator",
+    ]
 
 
 def test_a_large_layer_is_small(sample):
-    one = Sample(sample.image, {"large": sample.fields["large"]}, 0, None, 1.0)
-    assert len(pack(one)[0]) < 340_000  # 64x64 queries and 32x32 keys of 32 channels
+    content, _ = pack(sample.image, {"large": sample.fields["large"]})
+    # 64x64 queries and 32x32 keys of 32 channels, and three numbers for each query.
+    assert len(content) < 400_000
 
 
 # Words and pins to open with

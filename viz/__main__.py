@@ -195,7 +195,7 @@ def default_pins(sample: Sample, layer: str) -> list[Pin]:
     from .data import attention_field
     from .suggestions import suggested_pins
 
-    return suggested_pins(attention_field(sample, layer), sample.image)
+    return suggested_pins(attention_field(sample.fields, layer), sample.image)
 
 
 if __name__ == "__main__":

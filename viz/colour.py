@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+COLOUR_MAPS: tuple[str, ...] = ("inferno", "viridis", "cividis")
+"""Perceptually uniform, legible with colour blindness, on light images and on dark ones."""
+
+LOG_SPAN = 100.0
+"""A logarithmic scale ends at this many times where it starts."""
+
 PIN_COLOURS: tuple[str, ...] = (
     "#f02b19",
     "#14965f",
@@ -77,3 +83,16 @@ def scale_top(maps: ArrayLike | Iterable[Any]) -> float:
     magnitude = 10.0 ** math.floor(math.log10(least))
     steps = [magnitude * step for step in (*PLEASANT, 10.0)]
     return max(LEAST_TOP, next(step for step in steps if step >= least))
+
+
+def colour_position(multiples: ArrayLike, top: float, log: bool = False) -> np.ndarray:
+    """Where multiples stand on the scale of colours, from 0 (its start) to 1 (`top` and above).
+
+    A linear scale starts at 0; a logarithmic one at `top` / 100, and what is below it has its
+    colour. The colour is the table's at 255 times the position, rounded. `colourIndex` in maths.js
+    is the same rule.
+    """
+    share = np.asarray(multiples, dtype=np.float64) / top
+    if log:
+        share = 1 + np.log(np.clip(share, 1 / LOG_SPAN, 1)) / math.log(LOG_SPAN)
+    return np.clip(share, 0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ WEIGHTS_LIMIT = 256_000_000
 """Bytes above which a layer's weights are left out of the file; its queries and keys never are."""
 
 
-def attention_field(sample: Sample, layer: str) -> AttentionField:
-    """What `layer` did for this sample. Raises KeyError naming the layers that there are."""
-    if layer not in sample.fields:
-        raise KeyError(f"no attention layer {layer!r}; this sample has {_listed(sample.fields)}")
-    return sample.fields[layer]
+def attention_field(fields: Mapping[str, AttentionField], layer: str) -> AttentionField:
+    """What `layer` did for an image. Raises KeyError naming the layers that there are."""
+    if layer not in fields:
+        raise KeyError(f"no attention layer {layer!r}; this sample has {_listed(fields)}")
+    return fields[layer]
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -85,7 +85,7 @@ def save_data(
     path = Path(path)
     if path.suffix.lower() != ".npz":
         raise ValueError(f"cannot write {path.name!r}: the file name must end in .npz")
-    cells = checked_pins(attention_field(sample, layer), pins)
+    cells = checked_pins(attention_field(sample.fields, layer), pins)
     arrays: dict[str, np.ndarray] = {
         "image": sample.image,
         "layer": np.array(layer),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,18 @@ from torch import nn
 from sagan_core.attention import AttentionField
 from sagan_core.intervene import (
     Place,
+    can_mix_classes,
     generate_between,
     scaled_gamma,
     without_keys,
 )
-from sagan_core.sample import Sample, generate, judge
+from sagan_core.sample import Sample, drawn_label, generate, judge
 
+from .dropped import Fitted
 from .networks import Pair
 from .source import DISCRIMINATOR, Source, short
+
+MOST_CLASSES_TO_TRY = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class Made:
         plain_logit: of the reference, by the unchanged discriminator; None where nothing was
             changed.
         fitted: how an image from outside was made to fit, in words.
+        remarks: what a person should know of how it was made, in sentences.
     """
 
     source: Source
@@ -48,6 +53,7 @@ class Made:
     logit: float | None = None
     plain_logit: float | None = None
     fitted: str = ""
+    remarks: tuple[str, ...] = ()
 
     def size(self) -> int:
         """Bytes of all arrays."""
@@ -64,11 +70,12 @@ class Made:
         return float(self.fields[layers[-1]].dependence())
 
 
-def make(pair: Pair, source: Source, given: np.ndarray | None = None, fitted: str = "") -> Made:
+def make(pair: Pair, source: Source, given: Fitted | None = None) -> Made:
     """Run the networks, one source at a time.
 
     Args:
-        given: (R, R, C) uint8 for the discriminator, where the source has an image.
+        given: what the discriminator looks at, where the source has an image. A class that is not
+            chosen is then the one of the highest logit.
 
     Raises ValueError for a class out of range, KeyError for an unknown layer, IndexError for keys
     outside a layer's grid.
@@ -78,27 +85,48 @@ def make(pair: Pair, source: Source, given: np.ndarray | None = None, fitted: st
     if given is not None and discriminator is None:
         raise ValueError("This checkpoint has no discriminator to look at an image.")
     with pair.lock:
-        learnt = pair.learnt()
+        learnt, label = pair.learnt(), source.label
         fields: dict[str, AttentionField] = {}
         if given is None:
             with _changed(generator, source, ""):
                 sample = _sample(generator, source)
-            image, fields = sample.image, dict(sample.fields)
+            image, fields, label = sample.image, dict(sample.fields), sample.label
         else:
-            image = given
+            image = given.image
         plain, changed = image, given is None and _changes(source, "generator")
         if changed:
             plain = _sample(generator, source).image
         logit = plain_logit = None
         if discriminator is not None:
+            if label is None and discriminator.config.classes:
+                label = _likeliest(discriminator, image, source.seed)
+                source = replace(source, label=label)
             with _changed(discriminator, source, DISCRIMINATOR):
-                judgement = judge(discriminator, image, source.label)
+                judgement = judge(discriminator, image, label)
             logit = judgement.logit
             if source.edited:
-                plain_logit = judge(discriminator, plain, source.label).logit
+                plain_logit = judge(discriminator, plain, label).logit
             fields |= {DISCRIMINATOR + name: field for name, field in judgement.fields.items()}
-    reference = plain if changed else None
-    return Made(source, image, fields, learnt, reference, logit, plain_logit, fitted)
+    reference, fitted = plain if changed else None, "" if given is None else given.words
+    remarks = tuple(_remarks(pair, source))
+    return Made(source, image, fields, learnt, reference, logit, plain_logit, fitted, remarks)
+
+
+def _likeliest(discriminator: Any, image: np.ndarray, seed: int) -> int | None:
+    """The class of the highest logit; the seed's own where there are too many to try."""
+    classes = discriminator.config.classes
+    if classes > MOST_CLASSES_TO_TRY:
+        return drawn_label(seed, classes)
+    return max(range(classes), key=lambda label: judge(discriminator, image, label).logit)
+
+
+def _remarks(pair: Pair, source: Source) -> Iterable[str]:
+    if source.image is None and source.toward is not None:
+        differ = source.label != source.toward.label
+        if differ and not can_mix_classes(pair.generator):
+            yield "This model's classes cannot be mixed: the class changes at the middle."
+    if isinstance(source.weights, int) and pair.discriminator is not None:
+        yield "Snapshots hold no discriminator: this is the verdict of the final one."
 
 
 def _sample(generator: Any, source: Source) -> Sample:

@@ -14,11 +14,14 @@ from typing import Any
 
 from sagan_core.attention import attention_layers
 from sagan_core.checkpoint import Checkpoint
+from sagan_core.real import RealImages, read_real
 from sagan_core.sample import MAX_SEED, drawn_label
 
 from . import published
 from .bounded import Bounded
 from .colour import PIN_COLOUR_NAMES, PIN_COLOURS, colour_table
+from .curves import curves
+from .dropped import Dropped, Fitted, Shape
 from .explorer.packing import pack
 from .making import Made, make, subtitle, title
 from .networks import Networks
@@ -32,8 +35,9 @@ COLOURS = ("inferno", "viridis", "cividis")
 class Studio:
     """Checkpoints, opened for looking. Its methods may be called from many threads at once.
 
-    `scene`, `lab` take and return JSON as it travels between browser and server; for a request
-    that makes no sense they return {"error": words}. `made` gives a script the numbers.
+    `scene`, `lab`, `drop` and `timeline` take and return JSON as it travels between browser and
+    server; for a request that makes no sense they return {"error": words}. `made` gives a script
+    the numbers.
 
     Args:
         checkpoints: opened ones, or folders to open when first asked for; the first opens the page.
@@ -45,6 +49,7 @@ class Studio:
         self.networks = Networks(checkpoints)
         self._made = Bounded[Source, Made](MADE_BYTES, Made.size)
         self._scenes = Bounded[Source, dict[str, Any]](SCENES, leaving=_withdraw)
+        self._dropped = Dropped()
         self._labs = Bounded[str, dict[str, Any]](64)
         published.clear()
         self._lab("")
@@ -59,6 +64,14 @@ class Studio:
         """What a checkpoint offers (a name of the list, or null for the first), or an error."""
         return answer(lambda: self._lab(Source.from_json({"checkpoint": name or ""}).checkpoint))
 
+    def drop(self, request: Any) -> dict[str, Any]:
+        """{"image", "fitted"} of an uploaded image {"path", "name"}, or {"error": words}."""
+        return answer(lambda: self._drop(request))
+
+    def timeline(self, request: Any) -> dict[str, Any]:
+        """{"figure", "snapshots"} of {"checkpoint"}: how training went, or {"error": words}."""
+        return answer(lambda: self._timeline(Source.from_json(request).checkpoint))
+
     # ---- What a script asks for
 
     def checked(self, source: Source) -> Source:
@@ -70,11 +83,27 @@ class Studio:
         checkpoint = self.networks.checkpoint(name)
         source = replace(source, checkpoint=name)
         classes = checkpoint.config.classes
+        if source.image is not None:
+            return self._with_image(source)
         if source.toward is not None and source.toward.label is None:
             label = drawn_label(source.toward.seed, classes)
             source = replace(source, toward=replace(source.toward, label=label))
         if source.label is None:
             source = replace(source, label=drawn_label(source.seed, classes))
+        return source
+
+    def _with_image(self, source: Source) -> Source:
+        """The source with a real image's own class, where none is chosen."""
+        kind, _, number = str(source.image).partition("-")
+        if kind != "real":
+            return source
+        real = self._real(source.checkpoint)
+        if int(number) >= len(real):
+            raise LookupError(
+                f"no image {source.image}: {source.checkpoint} comes with {len(real)} real images"
+            )
+        if source.label is None and self.networks.checkpoint(source.checkpoint).config.classes:
+            source = replace(source, label=int(real.labels[int(number)]))
         return source
 
     def made(self, source: Source) -> Made:
@@ -104,7 +133,37 @@ class Studio:
     # ---- How
 
     def _make(self, source: Source) -> Made:
-        return make(self.networks.pair(source.checkpoint, source.weights), source)
+        pair = self.networks.pair(source.checkpoint, source.weights)
+        return make(pair, source, None if source.image is None else self._given(source))
+
+    def _given(self, source: Source) -> Fitted:
+        """The image that a source names. Raises LookupError where there is none (any more)."""
+        kind, _, name = str(source.image).partition("-")
+        if kind == "dropped":
+            return self._dropped.find(name, self._shape(source.checkpoint))
+        return Fitted(self._real(source.checkpoint).images[int(name)], "")
+
+    def _shape(self, name: str) -> Shape:
+        config = self.networks.checkpoint(name).config
+        return config.resolution, config.image_channels
+
+    def _real(self, name: str) -> RealImages:
+        checkpoint = self.networks.checkpoint(name)
+        return read_real(checkpoint.path, checkpoint.config)
+
+    def _drop(self, request: Any) -> dict[str, Any]:
+        # Fitted for every checkpoint at once, since the file itself is not kept.
+        shapes = {name: self._shape(name) for name in self.networks.names}
+        name, fitted = self._dropped.add(request, shapes.values())
+        first = shapes[self.networks.names[0]]
+        return {"image": f"dropped-{name}", "fitted": fitted[first].words}
+
+    def _timeline(self, name: str) -> dict[str, Any]:
+        name = self.networks.full_name(name)
+        checkpoint = self.networks.checkpoint(name)
+        labels = {layer["name"]: layer["label"] for layer in self._lab(name)["layers"]}
+        snapshots = list(checkpoint.snapshots())
+        return {"figure": curves(checkpoint.history(), snapshots, labels), "snapshots": snapshots}
 
     def _scene(self, source: Source) -> dict[str, Any]:
         found = self._scenes.find(source)
@@ -127,6 +186,7 @@ class Studio:
             "logit": made.logit,
             "plain_logit": made.plain_logit,
             "fitted": made.fitted,
+            "remarks": list(made.remarks),
             **description,
         }
 
@@ -145,7 +205,7 @@ class Studio:
             "checkpoints": self.networks.names,
             "class_names": list(checkpoint.class_names),
             "snapshots": list(checkpoint.snapshots()),
-            "real": 0,
+            "real": len(self._real(name)),
             "discriminator": checkpoint.discriminator is not None,
             "layers": [{key: layer[key] for key in kept} for layer in layers],
             "colours": {

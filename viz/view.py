@@ -1,25 +1,39 @@
-"""What a person is looking at: an image's recipe, a layer, pins, and how the maps are drawn.
+"""What a person looks at, and how it is drawn: the part of the browser's state that needs no model.
 
-A view comes from outside twice: from the address bar, where what makes no sense is left out, and
-from the browser when something is saved, where it is an error.
+The browser owns the state and sends it, as JSON, when something is saved; a recipe on disk holds
+the same. Which image is meant (`source`, `other`) is read by whoever makes images.
 """
 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeGuard
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple, get_args
 
 from sagan_core.attention import Grid
-from sagan_core.sample import MAX_SEED
 
-from .colour import PIN_COLOURS
+from .colour import COLOUR_MAPS, PIN_COLOURS
 
 Pin = tuple[int, int]
+Direction = Literal["from", "to"]
+Measure = Literal["attention", "value"]
 Baseline = Literal["uniform", "average"]
-BASELINES: tuple[Baseline, ...] = ("uniform", "average")
-ADDRESS_KEYS = frozenset({"class", "seed", "truncation", "layer", "pins", "compare", "opacity"})
+Scale = Literal["shared", "own"]
+Style = Literal["overlay", "mask"]
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "direction": get_args(Direction),
+    "measure": get_args(Measure),
+    "baseline": BASELINES,
+    "scale": get_args(Scale),
+    "colours": COLOUR_MAPS,
+    "style": get_args(Style),
+}
+RANGES: Mapping[str, tuple[float, float]] = {"temperature": (0.1, 10.0), "opacity": (0.0, 1.0)}
+SWITCHES = ("log", "smooth", "arrows")
 
 
 class Recipe(NamedTuple):
@@ -31,122 +45,155 @@ class Recipe(NamedTuple):
 
 
 @dataclass(frozen=True)
-class View:
-    """A recipe and how its attention is looked at. `pins` are cells of `layer`'s query grid."""
+class Look:
+    """How maps are computed and drawn; `maps.py` has the rules for the first four.
 
-    recipe: Recipe
-    layer: str
-    pins: tuple[Pin, ...]
+    Attributes:
+        direction: "from" asks where a point looked, "to" who looked at this point.
+        measure: "attention", or "value": attention times the length of what the value adds.
+        baseline: what 1x stands for: "uniform" attention, or the "average" point's row.
+        temperature: 0.1 to 10, of the softmax; other than 1 it is a what-if.
+        scale: one "shared" scale for all panels, or each panel's "own".
+        log: colours follow the logarithm, from a hundredth of the scale's top to its top.
+        colours: "inferno", "viridis" or "cividis".
+        opacity: of the map over the image, 0 to 1; in the mask style, of the dimming.
+        style: "overlay" of colours, or "mask": the image dimmed where attention is not.
+        smooth: interpolate between cells instead of drawing each as the region it is.
+        arrows: draw them between a pin and the most attended regions.
+
+    Raises ValueError, naming what is wrong, for a value of the wrong type or out of range.
+    """
+
+    direction: Direction = "from"
+    measure: Measure = "attention"
     baseline: Baseline = "uniform"
+    temperature: float = 1.0
+    scale: Scale = "shared"
+    log: bool = False
+    colours: str = "inferno"
     opacity: float = 0.7
+    style: Style = "overlay"
+    smooth: bool = False
+    arrows: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                raise ValueError(f"{name} is {short(value)}; it must be one of {', '.join(known)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not is_number(value) or not low <= value <= high:
+                raise ValueError(
+                    f"{name} is {short(value)}; it must be a number from {low:g} to {high:g}"
+                )
+            object.__setattr__(self, name, float(value))
+        for name in SWITCHES:
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} is {short(value)}; it must be true or false")
 
 
-def view_from_address(
-    query: Mapping[str, str], default: View, grids: Mapping[str, Grid], classes: int
+LOOK_OPTIONS = tuple(option.name for option in fields(Look))
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a person looks, and how.
+
+    Attributes:
+        layer: whose attention is shown.
+        pins: (row, col) cells of that layer's query grid.
+        other_layer: the second pane's layer; None for the same.
+        all_layers: show every layer of the image, one row of panels for each.
+    """
+
+    layer: str
+    pins: tuple[Pin, ...] = ()
+    other_layer: str | None = None
+    all_layers: bool = False
+    look: Look = field(default_factory=Look)
+
+
+def view_from_state(
+    state: Any, grids: Mapping[str, Grid], other_grids: Mapping[str, Grid] | None = None
 ) -> View:
-    """The view that an address asks for.
+    """The view in a state that the browser sent, or a recipe holds.
 
     Args:
-        query: the address's query string, with keys as `address.js` writes them.
-        default: stands in for what is missing or makes no sense.
-        grids: the query grid of every layer, by name.
-        classes: number of classes, 0 for a model without.
+        state: JSON of a state. Missing keys have their defaults; keys that are not about the view,
+            such as `source`, are left to others.
+        grids: the query grid of every layer, by name, in order.
+        other_grids: the same for the second pane; where there is none, `grids`.
 
-    Never raises: numbers out of range go to the nearest end, the rest is as if not there. Without
-    `pins` the default's are kept only if the address asks for nothing that they depend on.
-    """
-    seed = _clamped(query.get("seed"), 0, MAX_SEED)
-    label = _clamped(query.get("class"), 0, classes - 1) if classes else None
-    truncation = _clamped(query.get("truncation"), 0, 1)
-    recipe = Recipe(
-        default.recipe.seed if seed is None else int(seed),
-        default.recipe.label if label is None else int(label),
-        default.recipe.truncation if truncation is None else truncation,
-    )
-    asked = query.get("layer", "")
-    layer = asked if asked in grids else default.layer
-    opacity = _clamped(query.get("opacity"), 0, 1)
-    view = replace(default, recipe=recipe, layer=layer)
-    if opacity is not None:
-        view = replace(view, opacity=opacity)
-    if query.get("compare") in BASELINES:
-        view = replace(view, baseline=query["compare"])  # type: ignore[arg-type]
-    if "pins" in query:
-        view = replace(view, pins=_pins_from_text(query["pins"], grids[layer]))
-    elif (recipe, layer) != (default.recipe, default.layer):
-        view = replace(view, pins=())
-    return view
-
-
-def _clamped(text: str | None, low: float, high: float) -> float | None:
-    """The number that a text says, moved into a range; None where it says none."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return None if math.isnan(number) else min(max(number, low), high)
-
-
-def _pins_from_text(text: str, grid: Grid) -> tuple[Pin, ...]:
-    """'3.5,0.12' -> ((3, 5), (0, 12)), the first ones where there are too many, none twice."""
-    pins: list[Pin] = []
-    for part in text[:1000].split(","):
-        row, _, col = part.partition(".")
-        if not (row.isascii() and row.isdigit() and col.isascii() and col.isdigit()):
-            continue
-        pin = (min(int(row), grid.height - 1), min(int(col), grid.width - 1))
-        if pin not in pins:
-            pins.append(pin)
-    return tuple(pins[: len(PIN_COLOURS)])
-
-
-def view_from_browser(state: Any, grids: Mapping[str, Grid]) -> View:
-    """The view in what `Explorer.state` in explorer.js sent.
-
-    The recipe's types are checked here, its ranges by `generate`. Raises ValueError, naming what
-    is wrong.
+    Raises ValueError, naming what is wrong.
     """
     if not isinstance(state, Mapping):
-        raise ValueError(f"expected the explorer's state, not {type(state).__name__}")
-    layer, baseline = state.get("layer"), state.get("baseline")
-    opacity, pins = state.get("opacity"), state.get("pins")
-    if not isinstance(layer, str) or layer not in grids:
-        raise ValueError(f"no attention layer {_short(layer)}; there are {', '.join(grids)}")
-    if baseline not in BASELINES:
-        raise ValueError(
-            f"baseline is {_short(baseline)}; it must be one of {', '.join(BASELINES)}"
-        )
-    if not _is_number(opacity) or not 0 <= opacity <= 1:
-        raise ValueError(f"opacity is {_short(opacity)}; it must be a number from 0 to 1")
+        raise ValueError(f"expected a state as a JSON object, not {type(state).__name__}")
+    layer = _layer(state.get("layer", default_layer(grids)), "layer", grids)
+    other = state.get("other_layer")
+    if other is not None:
+        other = _layer(other, "other_layer", other_grids or grids)
+    all_layers = state.get("all_layers", False)
+    if not isinstance(all_layers, bool):
+        raise ValueError(f"all_layers is {short(all_layers)}; it must be true or false")
+    pins = state.get("pins", [])
     if not isinstance(pins, list) or len(pins) > len(PIN_COLOURS):
-        raise ValueError(f"pins must be a list of at most {len(PIN_COLOURS)} (row, col) pairs")
+        raise ValueError(f"pins must be a list of at most {len(PIN_COLOURS)} [row, col] pairs")
     cells = tuple(_pin(pin, grids[layer]) for pin in pins)
-    return View(_recipe(state), layer, cells, baseline, opacity)
+    look = Look(**{name: state[name] for name in LOOK_OPTIONS if name in state})
+    return View(layer, cells, other, all_layers, look)
 
 
-def _recipe(state: Mapping[str, Any]) -> Recipe:
-    seed, label, truncation = (state.get(name) for name in Recipe._fields)
-    if type(seed) is not int:
-        raise ValueError(f"seed is {_short(seed)}; it must be a whole number from 0 to {MAX_SEED}")
-    if label is not None and type(label) is not int:
-        raise ValueError(f"class is {_short(label)}; it must be a class index")
-    if not _is_number(truncation):
-        raise ValueError(f"truncation is {_short(truncation)}; it must be a number from 0 to 1")
-    return Recipe(seed, label, float(truncation))
+def default_layer(grids: Mapping[str, Any]) -> str:
+    """The generator's last layer, as in the paper's figure 5; else the last there is.
+
+    Raises ValueError where there is no layer.
+    """
+    if not grids:
+        raise ValueError("this model has no attention layer to look at")
+    generators = [name for name in grids if not name.startswith("discriminator.")]
+    return (generators or list(grids))[-1]
+
+
+def same_place(cell: Pin, of: Grid, on: Grid) -> Pin:
+    """The cell of the grid `on` in which the centre of a cell of the grid `of` lies.
+
+    Both grids cover the same image. A centre on an edge belongs to the cell below, or right of it.
+    """
+    row, col = cell
+    return (2 * row + 1) * on.height // (2 * of.height), (2 * col + 1) * on.width // (2 * of.width)
+
+
+def _layer(name: Any, key: str, grids: Mapping[str, Grid]) -> str:
+    if not isinstance(name, str) or name not in grids:
+        raise ValueError(f"{key}: no attention layer {short(name)}; there are {', '.join(grids)}")
+    return name
 
 
 def _pin(pin: Any, grid: Grid) -> Pin:
     whole = isinstance(pin, list) and len(pin) == 2 and all(type(part) is int for part in pin)
     if not whole or not (0 <= pin[0] < grid.height and 0 <= pin[1] < grid.width):
         raise ValueError(
-            f"pin {_short(pin)} is not a (row, col) cell of the {grid.height}x{grid.width} grid"
+            f"pin {short(pin)} is not a [row, col] cell of the {grid.height}x{grid.width} grid"
         )
     return pin[0], pin[1]
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float)
+def is_number(value: object) -> bool:
+    """Is it a finite real number, and no truth value?"""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return isinstance(value, numbers.Integral) or math.isfinite(value)
 
 
-def _short(value: Any) -> str:
-    return repr(value)[:60]
+def short(value: object) -> str:
+    """A value as it may stand in a message: never long, whatever it is."""
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join("[...]" if isinstance(part, list) else short(part) for part in value[:4])
+        return f"[{inner}{', ...' if len(value) > 4 else ''}]"
+    if isinstance(value, int) and abs(value) >= 10**20:  # Python refuses to write very long ones
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, (int, float, str)) or value is None:
+        return repr(value[:60] if isinstance(value, str) else value)
+    return f"a {type(value).__name__}"

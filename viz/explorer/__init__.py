@@ -1,5 +1,5 @@
 """The explorer: a canvas on which attention follows the pointer."""
 
-from .explorer import explorer
+from .explorer import FOLDER, explorer
 
-__all__ = ["explorer"]
+__all__ = ["FOLDER", "explorer"]

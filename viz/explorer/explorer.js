@@ -1,255 +1,342 @@
-// The explorer: an image on which attention follows the pointer, and pins that keep maps.
-// `explorer.py` is its other half; maths.js, pins.js, draw.js, words.js know nothing of the page.
+// The explorer: an image on which attention follows the pointer, pins that keep maps, and everything
+// that can be asked and changed. It owns the state; the server only makes scenes and files.
 
-import { addressIsSet, showInAddress } from "./address.js";
-import { coverCell, paintImage, paintMap } from "./draw.js";
-import { Markers } from "./markers.js";
-import { attentionRow, cellAt, multiples, readScene, scaleTop } from "./maths.js";
-import { Panels } from "./panels.js";
-import { arrowStep, Pins, stepped } from "./pins.js";
-import { describeCell, describeMap, legend } from "./words.js";
+import { addressIsSet, linkTo, readAddress, showInAddress } from "./address.js";
+import { paintOn, randomCells } from "./blocking.js";
+import { Controls } from "./controls.js";
+import { colourTable } from "./draw.js";
+import { Loader } from "./loader.js";
+import { arrowStep, stepped } from "./markers.js";
+import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
+import { Pane } from "./pane.js";
+import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
+import { Timeline } from "./timeline.js";
+import { describeCell, WHY_VALUES } from "./words.js";
 
 const HINT = "Move over the image to see where each point looked. Click to pin a point, drag a pin to move it.";
 const TOUCH_HINT = "Tap the image to pin a point, drag a pin to move it.";
+const BLOCK_HINT = "Paint the places that the layer may not look at.";
 const SPEAK_AFTER = 400; // milliseconds of rest before a changed pin is read aloud
 
-/** Start on Gradio's element; `props.value` is a `scene_value`. */
-export function start({ element, props, watch }) {
-  const explorer = new Explorer(element);
+/** Start in Gradio's element, or in a page of its own: without `server` only what needs none is there. */
+export function start({ element, props, server = null, upload = null }) {
+  const explorer = new Explorer(element, props.value, server, upload);
   element.explorer = element.querySelector(".lens").explorer = explorer;
-  watch("value", () => explorer.load(props.value));
-  explorer.load(props.value);
+  explorer.open();
   return explorer;
 }
 
 class Explorer {
-  constructor(element) {
-    const find = (selector) => element.querySelector(selector);
-    this.root = find(".lens");
-    this.picture = find(".picture");
-    this.mapCanvas = find(".picture > .map");
-    this.cell = find(".picture > .cell");
-    this.find = find;
-    this.scene = null;
-    this.pins = null;
-    this.maps = []; // per pin, in multiples
-    this.top = 2;
-    this.baseline = "uniform";
-    this.opacity = 0.7;
-    this.layerName = null;
-    this.preview = null; // the cell whose map lies over the large image
-    this.cursor = null; // the cell that the arrow keys reached on the image itself
+  constructor(element, value, server, upload) {
+    this.root = element.querySelector(".lens");
+    this.find = (selector) => this.root.querySelector(selector);
+    this.value = value;
+    this.upload = upload;
+    this.labs = new Map([[value.lab.checkpoint, value.lab]]);
+    this.loader = new Loader(server, value.module?.url.split("file=")[0] ?? "");
+    this.tables = Object.fromEntries(Object.entries(value.lab.colours).map(([name, table]) => [name, colourTable(table)]));
+    this.defaults = { ...LOOK, other: null, other_layer: null, ...value.state, source: wholeSource(value.state.source) };
+    this.history = new History();
+    this.pointer = null; // the point {x, y} whose map lies over the image
+    this.cursor = null; // the point that the arrow keys reached on the image itself
+    this.selected = null; // the pin that was touched last
     this.frame = 0;
-    this.markers = new Markers(find(".markers"), this.markerActions());
-    this.panels = new Panels(find(".panels"), {
-      removed: (index) => this.remove(index),
-      entered: (index) => this.hover(this.pinCells()[index]),
-      left: () => this.hover(null),
+    this.root.dataset.server = Boolean(server);
+    this.template = this.find(".pane").cloneNode(true);
+    this.panes = [this.addPane(this.find(".pane"))];
+    this.controls = new Controls(this.root, (path, content, by) => this.set(path, content, by));
+    this.controls.defaults = this.defaults;
+    this.timeline = new Timeline(this.find("[data-part=training]"), {
+      loader: this.loader,
+      plotly: () => this.loader.address(value.plotly),
+      page: {
+        state: () => this.now,
+        lab: () => this.lab,
+        chosen: (weights) => this.set("source.weights", weights, "snapshot"),
+      },
     });
     this.listen();
   }
 
-  // What is shown
+  // Opening
 
-  /** Fetch a value's file and show it. While it loads the former image stays; the newest wins. */
-  async load(value) {
-    if (!value?.file || (value.opening && addressIsSet())) return; // the address is being answered
-    if (value.id === this.newest?.id && !value.view) return; // shown, or on its way
-    this.newest = value;
+  /** Show the scene that came with the page, or what the address asks for. */
+  async open() {
+    const { value } = this;
     try {
-      const response = await fetch(value.file.url);
-      if (!response.ok) throw new Error(`the server answered ${response.status}`);
-      const buffer = await response.arrayBuffer();
-      if (this.newest === value) this.show(value, readScene(buffer, value));
+      const asked = this.loader.server && addressIsSet();
+      const state = asked ? readAddress(window.location.search, this.defaults, value.lab) : this.defaults;
+      const lab = state.source.checkpoint === value.lab.checkpoint ? value.lab : await this.fetchLab(state.source.checkpoint);
+      const first = sourceKey(state.source) === sourceKey(this.defaults.source);
+      const scene = first ? await this.loader.adopt(value.scene) : await this.loader.scene(state.source, 0);
+      this.panes[0].show(scene);
+      this.lab = lab;
+      const { pins, ...rest } = state;
+      this.now = { ...rest, source: scene.source };
+      this.now.points = this.pointsOf(pins ?? this.panes[0].layerNamed(rest.layer).suggested ?? [], rest.layer);
+      this.defaults.points = this.pointsOf(this.defaults.pins, this.defaults.layer);
+      await this.showState();
+      if (state.other) await this.follow();
     } catch (error) {
-      if (this.newest !== value) return;
-      this.newest = null;
-      this.find(".readout").textContent = `The image could not be loaded: ${error.message}.`;
+      if (addressIsSet() && !this.now) return this.recover(error);
+      this.complain(`The image could not be loaded: ${error.message}.`);
     }
+    return undefined;
   }
 
-  show(value, scene) {
-    this.value = value;
-    this.scene = scene;
-    this.pins ??= new Pins(value.pin_colours.length);
-    if (value.view) this.open(value.view);
-    if (!scene.layers.some(({ name }) => name === this.layerName)) this.layerName = scene.layers[0].name;
-    paintImage(this.find(".picture > .image"), scene.image);
-    this.picture.style.aspectRatio = `${scene.image.width} / ${scene.image.height}`;
-    const { title, subtitle } = value.about;
-    this.find(".subject").textContent = title;
-    this.find(".origin").textContent = subtitle;
-    this.find(".picture > .image").setAttribute("aria-label", `Generated image: ${title}`);
-    this.render();
-    this.root.dataset.state = "ready";
-    this.root.dataset.sample = value.id;
-    if (!this.opened) this.opened = true;
-    else this.remember();
+  /** An address that cannot be answered: say so, and open as without it. */
+  async recover(error) {
+    const scene = await this.loader.adopt(this.value.scene);
+    this.panes[0].show(scene);
+    this.lab = this.value.lab;
+    const { pins, ...rest } = this.defaults;
+    this.now = { ...rest, points: this.pointsOf(pins, rest.layer) };
+    this.defaults.points = this.now.points;
+    await this.showState();
+    this.complain(`The link could not be opened: ${error.message}. This is the opening image.`);
   }
 
-  /** Take over layer, baseline, opacity and pins. */
-  open(view) {
-    this.layerName = view.layer;
-    this.baseline = view.baseline;
-    this.opacity = view.opacity;
-    this.pins.setCells(view.pins, this.layer.queryGrid);
+  /** [row, col] cells of a layer's query grid as points; what lies outside moves to the rim. */
+  pointsOf(pins, name) {
+    const { queryGrid } = this.panes[0].layerNamed(name);
+    const within = (at, count) => Math.min(count - 1, Math.max(0, at));
+    return pins.slice(0, this.most).map(([row, col]) =>
+      middleOf({ row: within(row, queryGrid.height), col: within(col, queryGrid.width) }, queryGrid));
   }
 
-  get layer() {
-    return this.scene.layers.find(({ name }) => name === this.layerName);
+  get most() {
+    return this.value.lab.pin_colours.length;
   }
 
-  pinCells() {
-    return this.pins.cells(this.layer.queryGrid);
+  async fetchLab(checkpoint) {
+    if (!this.labs.has(checkpoint)) this.labs.set(checkpoint, await this.loader.ask("lab", checkpoint));
+    return this.labs.get(checkpoint);
   }
 
-  /** The attention of one query cell: Float32Array of weights that sum to 1. */
-  rowAt(row, col, weights) {
-    return attentionRow(this.layer, row * this.layer.queryGrid.width + col, weights);
-  }
-
-  /** The same in multiples of the baseline. */
-  mapAt(row, col) {
-    return multiples(this.layer, this.rowAt(row, col), this.baseline);
-  }
+  // The state
 
   /** All that decides the picture, for the address and for saving. */
   state() {
-    const { label, seed, truncation } = this.value.about;
-    const { baseline, opacity } = this;
-    const pins = this.pinCells().map(({ row, col }) => [row, col]);
-    return { id: this.value.id, label, seed, truncation, layer: this.layerName, baseline, opacity, pins };
+    const { points, ...rest } = this.now;
+    const { layer } = this.panes[0];
+    const pins = points.map(({ x, y }) => cellAt(x, y, UNIT, layer.queryGrid)).map(({ row, col }) => [row, col]);
+    return { ...rest, layer: layer.name, pins };
   }
 
-  /** Change `layer`, `baseline` or `opacity`. */
-  set({ layer = this.layerName, baseline = this.baseline, opacity = this.opacity }) {
-    if (!this.scene) return;
-    Object.assign(this, { layerName: layer, baseline, opacity });
-    this.cursor = null;
-    this.preview = null;
-    this.changed();
+  /** A query's attention in the first pane's layer, as it is asked for. */
+  rowAt(row, col) {
+    const { layer } = this.panes[0];
+    return askedRow(layer, row * layer.queryGrid.width + col, this.panes[0].askOf(layer));
   }
 
-  // Painting
+  /**
+   * Change the value at a path, or several as an object; `by` names the control, so that one drag is
+   * one step back.
+   */
+  set(path, content, by = null) {
+    if (!this.now) return;
+    if (typeof path === "object") {
+      this.become({ ...this.now, ...path });
+      return;
+    }
+    if (valueAt(this.now, path) === content) return;
+    let state = withValue(this.now, path, content);
+    if (path === "source.checkpoint") state = { ...state, source: { checkpoint: content, seed: state.source.seed, truncation: state.source.truncation } };
+    if (path === "other.checkpoint") state = { ...state, other: { checkpoint: content, seed: state.other.seed } };
+    if (path === "source.seed" && this.now.source.label === undefined) state.source.label = null;
+    this.become(state, by);
+  }
+
+  /** Replace the state by another, which can be undone. */
+  become(state, by = null) {
+    this.history.changed(this.now, by);
+    this.now = state;
+    this.cursor = this.pointer = null;
+    this.follow();
+  }
+
+  /** Show the state: at once what the browser can, and the rest when the server has answered. */
+  async follow() {
+    this.message("");
+    const { now: state } = this;
+    const sources = [state.source, state.other].filter(Boolean);
+    const missing = sources.some((source) => !this.loader.known(source));
+    if (missing) {
+      this.controls.show(state);
+      if (this.now.source === state.source && this.panes[0].scene) this.render();
+      this.root.dataset.waiting = true;
+    }
+    try {
+      const [lab, ...scenes] = await Promise.all([
+        this.fetchLab(state.source.checkpoint ?? this.value.lab.checkpoint),
+        ...sources.map((source, lane) => this.loader.scene(source, lane)),
+      ]);
+      if (this.now !== state || scenes.includes(null)) return;
+      this.lab = lab;
+      while (this.panes.length < scenes.length) this.panes.push(this.addPane(this.template.cloneNode(true)));
+      while (this.panes.length > scenes.length) this.panes.pop().element.remove();
+      scenes.forEach((scene, at) => { if (this.panes[at].scene !== scene) this.panes[at].show(scene); });
+      this.now = { ...state, source: scenes[0].source, other: state.other && scenes[1].source };
+      await this.showState();
+    } catch (error) {
+      if (this.now === state) this.complain(error.message);
+    }
+    if (this.now === state || !this.pending()) this.root.dataset.waiting = false;
+  }
+
+  pending() {
+    return [this.now.source, this.now.other].some((source) => source && !this.loader.known(source));
+  }
+
+  async showState() {
+    this.root.dataset.panes = this.panes.length;
+    this.root.dataset.waiting = false;
+    this.controls.offer(this.lab, this.now, this.panes[0].scene);
+    this.offerGammas();
+    this.render();
+    this.controls.show({ ...this.now, layer: this.panes[0].layer.name, other_layer: this.now.other_layer });
+    this.timeline.show(this.now);
+    this.root.dataset.state = "ready";
+    this.root.dataset.sample = this.panes[0].scene.id;
+    if (this.opened) showInAddress(this.state());
+    this.opened = true;
+  }
 
   /** Paint everything but the map under the pointer. */
   render() {
-    const { layer, scene } = this;
-    const cells = this.pinCells();
-    const colours = this.value.pin_colours;
-    this.maps = cells.map(({ row, col }) => this.mapAt(row, col));
-    this.top = scaleTop(this.maps);
-    this.root.style.setProperty("--opacity", this.opacity);
-    this.markers.show(cells, layer.queryGrid, colours);
-    this.panels.show(scene, layer, this.top, cells.map((cell, i) => ({ cell, map: this.maps[i], ...colours[i] })));
-    this.find(".count").textContent = `${cells.length} of ${this.pins.most}`;
-    this.find(".clear").disabled = cells.length === 0;
-    this.find(".empty").hidden = cells.length > 0;
-    this.find(".legend").textContent = legend(this.baseline);
-    this.showNotes(layer.notes);
-    this.paintPreview();
+    const { now: state, panes } = this;
+    const names = [state.layer, state.other_layer ?? state.layer];
+    const blocked = [state.source, state.other].map((source) => source?.without);
+    const maps = panes.flatMap((pane, at) => pane.prepare(state.points, state, names[at], blocked[at]));
+    const top = scaleTop(maps);
+    this.root.style.setProperty("--opacity", state.opacity);
+    for (const pane of panes) pane.paint(state.points, top, this.tables[state.colours], this.value.lab.pin_colours, this.most);
+    this.showTools();
+    this.paintPointer();
   }
 
-  showNotes(notes) {
-    const items = notes.map(({ text, warning }) => {
-      const item = document.createElement("li");
-      item.textContent = text;
-      item.classList.toggle("warning", warning);
-      return item;
-    });
-    this.find(".notes").replaceChildren(...items);
+  /** A change that asks the server for nothing. */
+  change(part, by = null) {
+    this.history.changed(this.now, by);
+    this.now = { ...this.now, ...part };
+    this.message("");
+    this.render();
+    this.controls.show({ ...this.now, layer: this.panes[0].layer.name });
+    showInAddress(this.state());
   }
 
-  /** Paint the map of the previewed cell over the large image, or take it away. */
-  paintPreview() {
-    const cell = this.preview;
-    this.mapCanvas.hidden = this.cell.hidden = !cell;
-    if (!cell) {
-      const touch = window.matchMedia("(hover: none)").matches;
-      this.find(".readout").textContent = touch ? TOUCH_HINT : HINT;
-      return;
-    }
-    const { layer, scene } = this;
-    const weights = this.rowAt(cell.row, cell.col);
-    const map = multiples(layer, weights, this.baseline);
-    paintMap(this.mapCanvas, map, layer.keyGrid, this.top, scene.colours);
-    coverCell(this.cell, cell, layer.queryGrid);
-    const words = describeMap(layer, weights, map, this.baseline, this.top);
-    this.find(".readout").textContent = `${describeCell(cell)}: ${words}`;
+  travel(state) {
+    if (!state) return;
+    this.now = state;
+    this.cursor = this.pointer = this.selected = null;
+    this.follow();
   }
 
-  /** Show the map of a cell {row, col} on the large image from the next frame on; null for none. */
-  hover(cell) {
-    if (!this.scene) return;
-    this.preview = cell ?? this.cursor;
+  showTools() {
+    this.find(".undo").disabled = !this.history.past.length;
+    this.find(".redo").disabled = !this.history.future.length;
+    this.find(".why").textContent = this.now.measure === "value" ? WHY_VALUES : "";
+    this.find(".second").hidden = !this.now.other;
+    this.find(".fitted").textContent = this.panes[0].scene.fitted ?? "";
+    const { layer } = this.panes[0];
+    const blocked = this.blocked.length;
+    const generator = layer.network === "generator";
+    this.find(".blocking").toggleAttribute("inert", !generator);
+    this.find(".blockedcount").textContent = !generator
+      ? "Choose a layer of the generator first."
+      : blocked ? `${blocked} of ${layer.keys} places are blocked.` : "The layer may not look at blocked places.";
+    this.find(".unblock").disabled = this.find(".chance").disabled = !blocked;
+    this.root.dataset.blocking = this.find(".block").checked && generator;
+  }
+
+  // The pointer
+
+  /** Show the map of a point {x, y} over the image from the next frame on; null for none. */
+  hover(point) {
+    if (!this.now) return;
+    this.pointer = point ?? this.cursor;
     this.frame ||= requestAnimationFrame(() => {
       this.frame = 0;
-      this.paintPreview();
+      this.paintPointer();
     });
   }
 
-  /** Something that the address holds has changed. */
-  changed() {
-    this.render();
-    this.remember();
+  paintPointer() {
+    for (const pane of this.panes) pane.preview(this.pointer, this.restingWords(pane));
   }
 
-  remember() {
-    showInAddress(this.state());
+  restingWords(pane) {
+    if (this.root.dataset.blocking === "true") return BLOCK_HINT;
+    if (this.now.points[this.selected]) return this.pinWords(this.selected, pane);
+    return window.matchMedia("(hover: none)").matches ? TOUCH_HINT : HINT;
+  }
+
+  /** The cell {row, col} under the pointer, on the first pane's grid. */
+  get preview() {
+    return this.pointer && cellAt(this.pointer.x, this.pointer.y, UNIT, this.panes[0].ownGrid);
   }
 
   // Pins
 
-  add(cell) {
-    const index = this.pins.add(cell, this.layer.queryGrid);
-    if (index < 0) {
-      const full = `There are ${this.pins.most} pins already. Remove one first.`;
-      cancelAnimationFrame(this.frame); // a paint still due would write over the words
-      this.frame = 0;
-      this.say(full);
-      this.find(".readout").textContent = full;
-      return;
+  add(point, pane = this.panes[0]) {
+    const grid = pane.ownGrid;
+    const cellOf = ({ x, y }) => cellAt(x, y, UNIT, grid);
+    const cell = cellOf(point);
+    const there = this.now.points.map(cellOf).findIndex(({ row, col }) => row === cell.row && col === cell.col);
+    if (there >= 0) return this.choose(there);
+    if (this.now.points.length >= this.most) {
+      return this.complain(`There are ${this.most} pins already. Remove one first.`);
     }
-    this.changed();
+    this.selected = this.now.points.length;
+    this.change({ points: [...this.now.points, point] });
+    return this.speak(this.selected);
+  }
+
+  choose(index) {
+    this.selected = index;
+    this.paintPointer();
     this.speak(index);
   }
 
+  move(index, point, by) {
+    this.selected = index;
+    this.pointer = point;
+    this.change({ points: this.now.points.map((other, at) => (at === index ? point : other)) }, by);
+  }
+
   remove(index) {
-    this.pins.remove(index);
-    this.cursor = this.preview = null;
-    this.changed();
+    this.cursor = this.pointer = this.selected = null;
+    this.change({ points: this.now.points.filter((_, at) => at !== index) });
     this.say(`Pin ${index + 1} removed.`);
-    if (this.pins.count) this.markers.focus(Math.min(index, this.pins.count - 1));
-    else this.picture.focus({ preventScroll: true });
+    const left = this.now.points.length;
+    if (left) this.panes[0].markers.focus(Math.min(index, left - 1));
+    else this.panes[0].picture.focus({ preventScroll: true });
   }
 
   clear() {
-    this.pins.clear();
-    this.cursor = this.preview = null;
-    this.changed();
+    this.cursor = this.pointer = this.selected = null;
+    this.change({ points: [] });
     this.say("All pins removed.");
-    this.picture.focus({ preventScroll: true });
+    this.panes[0].picture.focus({ preventScroll: true });
   }
 
-  markerActions() {
-    const moved = (index, move) => {
-      move();
-      this.preview = this.pinCells()[index];
-      this.changed();
-    };
+  markerActions(pane) {
     return {
-      cellUnder: (event) => this.cellUnder(event),
-      cellOf: (index) => this.pinCells()[index],
-      moved: (index, cell) => moved(index, () => this.pins.move(index, cell, this.layer.queryGrid)),
+      pointUnder: (event) => pane.pointUnder(event),
+      pointOf: (index) => this.now.points[index],
+      moved: (index, point) => this.move(index, point, `drag-${index}`),
       stepped: (index, rows, cols) => {
-        moved(index, () => this.pins.step(index, rows, cols, this.layer.queryGrid));
-        this.cursor = this.preview;
+        const grid = pane.ownGrid;
+        const { x, y } = this.now.points[index];
+        this.move(index, middleOf(stepped(cellAt(x, y, UNIT, grid), rows, cols, grid), grid), `step-${index}`);
+        this.cursor = this.pointer;
         this.speak(index);
       },
       removed: (index) => this.remove(index),
       focused: (index) => {
-        if (!this.markers.parent.children[index].matches(":focus-visible")) return;
-        this.cursor = this.pinCells()[index];
+        this.selected = index;
+        if (!pane.markers.parent.children[index].matches(":focus-visible")) return;
+        this.cursor = this.now.points[index];
         this.hover(this.cursor);
         this.speak(index);
       },
@@ -261,40 +348,55 @@ class Explorer {
     };
   }
 
-  // Pointer and keys on the image
+  // Listening
 
-  listen() {
-    const { picture } = this;
+  addPane(element) {
+    const pane = new Pane(element, {
+      markers: (made) => this.markerActions(made),
+      removed: (index) => this.remove(index),
+      entered: (index) => this.hover(this.now.points[index]),
+      left: () => this.hover(null),
+      cleared: () => this.clear(),
+      topOf: scaleTop,
+    });
+    if (!element.isConnected) this.find(".panes").append(element);
+    const { picture } = pane;
+    const blocking = () => this.root.dataset.blocking === "true";
     picture.addEventListener("pointermove", (event) => {
-      if (event.pointerType !== "touch" && this.scene) this.hover(this.cellUnder(event));
+      if (event.pointerType !== "touch" && !blocking()) this.hover(pane.scene && pane.pointUnder(event));
     });
     picture.addEventListener("pointerleave", () => this.hover(null));
     picture.addEventListener("click", (event) => {
-      if (this.scene && !event.target.closest(".marker")) this.add(this.cellUnder(event));
+      if (this.now && !blocking() && !event.target.closest(".marker")) this.add(pane.pointUnder(event), pane);
     });
-    picture.addEventListener("keydown", (event) => this.key(event));
+    picture.addEventListener("keydown", (event) => this.key(event, pane));
     picture.addEventListener("blur", () => {
       this.cursor = null;
       this.hover(null);
     });
-    this.find(".clear").addEventListener("click", () => this.clear());
+    paintOn(pane, {
+      active: () => blocking() && pane === this.panes[0],
+      tool: () => this.find(".tool:checked").value,
+      blocked: () => this.blocked,
+      changed: (cells, done) => this.block(cells, done),
+    });
+    return pane;
   }
 
-  cellUnder(event) {
-    return cellAt(event.clientX, event.clientY, this.picture.getBoundingClientRect(), this.layer.queryGrid);
-  }
-
-  key(event) {
-    if (!this.scene || event.target !== this.picture) return;
-    const { queryGrid } = this.layer;
+  key(event, pane) {
+    if (!this.now || event.target !== pane.picture) return;
+    const grid = pane.ownGrid;
     const step = arrowStep(event);
     if (step) {
-      const middle = { row: queryGrid.height >> 1, col: queryGrid.width >> 1 };
-      this.cursor = this.cursor ? stepped(this.cursor, ...step, queryGrid) : middle;
+      const { x, y } = this.cursor ?? { x: 0.5, y: 0.5 };
+      const cell = cellAt(x, y, UNIT, grid);
+      this.cursor = middleOf(this.cursor ? stepped(cell, ...step, grid) : cell, grid);
       this.hover(this.cursor);
-      this.sayLater(() => this.sentence(describeCell(this.cursor), this.cursor));
+      const { cursor } = this;
+      this.sayLater(() => pane.sentence(describeCell(cellAt(cursor.x, cursor.y, UNIT, grid)), cursor));
     } else if (this.cursor && (event.key === "Enter" || event.key === " ")) {
-      this.add(this.cursor);
+      if (this.root.dataset.blocking === "true") this.toggleBlocked(this.cursor);
+      else this.add(this.cursor, pane);
     } else if (event.key === "Escape") {
       this.cursor = null;
       this.hover(null);
@@ -302,20 +404,214 @@ class Explorer {
     event.preventDefault();
   }
 
-  // Words for screen readers
+  shortcut(event) {
+    const writing = event.target.closest?.("input:not([type=range],[type=checkbox],[type=radio]), textarea, select");
+    if (writing || this.find(".help").open) return;
+    const key = event.key.toLowerCase();
+    const held = event.ctrlKey || event.metaKey;
+    if (held && key === "z" && !event.shiftKey) this.undo();
+    else if (held && (key === "y" || (key === "z" && event.shiftKey))) this.redo();
+    else if (event.key === "?" && !held) this.find(".help").showModal();
+    else return;
+    event.preventDefault();
+  }
 
-  speak(index) {
-    this.sayLater(() => {
-      const cell = this.pinCells()[index];
-      const name = `Pin ${index + 1}, ${this.value.pin_colours[index].name}`;
-      return cell && this.sentence(`${name}, ${describeCell(cell).toLowerCase()}`, cell);
+  undo() {
+    this.travel(this.history.undo(this.now));
+  }
+
+  redo() {
+    this.travel(this.history.redo(this.now));
+  }
+
+  listen() {
+    const on = (selector, work, kind = "click") => this.find(selector).addEventListener(kind, work);
+    document.addEventListener("keydown", (event) => this.root.isConnected && this.shortcut(event));
+    on(".undo", () => this.undo());
+    on(".redo", () => this.redo());
+    on(".reset", () => {
+      const { pins, ...rest } = this.defaults;
+      this.find(".block").checked = false;
+      this.become(rest);
+    });
+    on(".keys", () => this.find(".help").showModal());
+    on(".random", () => this.set("source.seed", this.anySeed()));
+    on(".block", () => {
+      this.find(".tools").hidden = !this.find(".block").checked;
+      this.render();
+    }, "change");
+    for (const tool of this.root.querySelectorAll(".tool")) tool.name = `${this.controls.unique}-tool`;
+    on(".unblock", () => this.block([], true));
+    on(".chance", () => this.compareWithChance());
+    for (const button of this.root.querySelectorAll("[data-compare]")) button.addEventListener("click", () => this.compare(button.dataset.compare));
+    on(".single", () => this.become({ ...this.now, other: null, other_layer: null }));
+    on(".swap", () => {
+      const { source, other, layer, other_layer: otherLayer } = this.now;
+      this.become({ ...this.now, source: other, other: source, layer: otherLayer ?? layer, other_layer: otherLayer && layer });
+    });
+    on(".towardseed", (event) => this.goToward(Number(event.target.value)), "change");
+    on(".towardrandom", () => this.goToward(this.anySeed()));
+    for (const button of this.root.querySelectorAll("[data-save]")) button.addEventListener("click", () => this.save(button.dataset.save));
+    on(".link", () => this.copyLink());
+    this.listenForImages();
+  }
+
+  anySeed() {
+    return Math.floor(Math.random() * (this.lab.max_seed + 1));
+  }
+
+  // Changing the layer
+
+  offerGammas() {
+    const parent = this.find(".gammas");
+    const layers = this.panes[0].scene.layers.filter(({ network }) => network === "generator" || this.now.source.image);
+    const offered = layers.map(({ name, learnt_gamma: gamma }) => `${name}${gamma}`).join();
+    if (parent.dataset.offered === offered) return;
+    parent.dataset.offered = offered;
+    const sliders = layers.map(({ name, label, learnt_gamma: gamma }) => {
+      const line = document.createElement("div");
+      line.className = "line slider";
+      line.innerHTML = `<label><span></span><output></output><input type="range" min="-2" max="2" step="0.05" data-unit="×"></label>`;
+      line.querySelector("span").textContent = layers.length > 1 ? `Gamma, ${label}` : "Gamma";
+      line.title = `Learnt: ${Number(gamma.toPrecision(3))}`;
+      const input = line.querySelector("input");
+      input.dataset.bind = `source.gamma/${name}`;
+      this.controls.bind(input);
+      return line;
+    });
+    parent.replaceChildren(...sliders);
+  }
+
+  get blocked() {
+    return this.now.source.without?.[this.panes[0].layer.name] ?? [];
+  }
+
+  /** Block exactly these cells of the layer; while a stroke goes on only the picture shows them. */
+  block(cells) {
+    this.set(`source.without/${this.panes[0].layer.name}`, cells, "block");
+  }
+
+  toggleBlocked({ x, y }) {
+    const { keyGrid } = this.panes[0].layer;
+    const { row, col } = cellAt(x, y, UNIT, keyGrid);
+    const cells = new Set(this.blocked);
+    const index = row * keyGrid.width + col;
+    if (!cells.delete(index)) cells.add(index);
+    this.block([...cells].sort((a, b) => a - b));
+  }
+
+  /** Beside the picture, the same with as many random places blocked. */
+  compareWithChance() {
+    const { layer } = this.panes[0];
+    const other = withValue(this.now.source, `without/${layer.name}`, randomCells(this.blocked.length, layer.keyGrid));
+    this.become({ ...this.now, other, other_layer: null });
+  }
+
+  // Comparing
+
+  compare(kind) {
+    const { source } = this.now;
+    let other = { ...source, gamma: {}, without: {} };
+    let otherLayer = null;
+    if (kind === "seed") other.seed = this.anySeed();
+    if (kind === "class") other.label = ((source.label ?? 0) + 1) % this.lab.class_names.length;
+    if (kind === "random") other.weights = source.weights === "random" ? "trained" : "random";
+    if (kind === "checkpoint") {
+      const { checkpoints } = this.lab;
+      other = { checkpoint: checkpoints[(checkpoints.indexOf(this.lab.checkpoint) + 1) % checkpoints.length], seed: source.seed };
+    }
+    if (kind === "layer") {
+      const names = this.panes[0].scene.layers.map(({ name }) => name);
+      otherLayer = names[(names.indexOf(this.panes[0].layer.name) + 1) % names.length];
+      other = source;
+    }
+    this.become({ ...this.now, other: wholeSource(other), other_layer: otherLayer });
+  }
+
+  goToward(seed) {
+    if (!Number.isInteger(seed) || seed < 0 || seed > this.lab.max_seed) return;
+    this.find(".towardseed").value = seed;
+    const { source } = this.now;
+    const label = source.toward?.label ?? source.label ?? null;
+    this.become({ ...this.now, source: { ...source, toward: { seed, label }, at: source.at || 0.5 } });
+  }
+
+  // Images from outside
+
+  listenForImages() {
+    const file = this.find(".drop input");
+    file.addEventListener("change", () => file.files[0] && this.takeImage(file.files[0]));
+    const area = this.root;
+    area.addEventListener("dragover", (event) => {
+      if (this.upload && event.dataTransfer.types.includes("Files")) event.preventDefault();
+    });
+    area.addEventListener("drop", (event) => {
+      if (!this.upload || !event.dataTransfer.files.length) return;
+      event.preventDefault();
+      this.takeImage(event.dataTransfer.files[0]);
     });
   }
 
-  sentence(start, { row, col }) {
-    const weights = this.rowAt(row, col);
-    const map = multiples(this.layer, weights, this.baseline);
-    return `${start}: ${describeMap(this.layer, weights, map, this.baseline, this.top)}`;
+  async takeImage(file) {
+    if (!this.lab.discriminator) return this.complain("This checkpoint has no discriminator to look at an image.");
+    this.message(`Reading ${file.name} …`);
+    try {
+      const { path } = await this.upload(file);
+      const { image } = await this.loader.ask("drop", { path, name: file.name, checkpoint: this.lab.checkpoint });
+      this.find("[data-part=discriminator]").open = true;
+      this.set("source.image", image);
+    } catch (error) {
+      this.complain(error.message);
+    }
+    return undefined;
+  }
+
+  // Keeping
+
+  async save(kind) {
+    const words = this.find(".saved");
+    words.textContent = "Writing …";
+    try {
+      const { path, name } = await this.loader.ask("save", { state: this.state(), kind });
+      const link = Object.assign(document.createElement("a"), { href: this.loader.address({ path }), download: name });
+      link.click();
+      words.textContent = `Saved as ${name}.`;
+    } catch (error) {
+      words.textContent = error.message;
+    }
+  }
+
+  async copyLink() {
+    const link = linkTo(this.state());
+    try {
+      await navigator.clipboard.writeText(link);
+      this.find(".saved").textContent = "The link is copied.";
+    } catch {
+      window.prompt("Copy this link:", link); // no clipboard without https or permission
+    }
+  }
+
+  // Words
+
+  /** Something that a person should know; empty to take it away. */
+  message(text) {
+    this.find(".message").textContent = text;
+    this.find(".message").hidden = !text;
+  }
+
+  complain(text) {
+    this.message(text);
+    this.root.dataset.waiting = false;
+  }
+
+  speak(index) {
+    this.sayLater(() => this.now.points[index] && this.pinWords(index, this.panes[0]));
+  }
+
+  pinWords(index, pane) {
+    const point = this.now.points[index];
+    const cell = describeCell(cellAt(point.x, point.y, UNIT, pane.ownGrid)).toLowerCase();
+    return pane.sentence(`Pin ${index + 1}, ${this.value.lab.pin_colours[index].name}, ${cell}`, point);
   }
 
   sayLater(sentence) {
@@ -326,7 +622,5 @@ class Explorer {
   say(sentence) {
     clearTimeout(this.speaking);
     this.find(".spoken").textContent = sentence;
-    // With a finger nothing is ever under the pointer: there the sentence is shown, too.
-    if (sentence && !this.preview) this.find(".readout").textContent = sentence;
   }
 }

@@ -24,9 +24,14 @@ FOLDER = Path(__file__).parent
 
 START = """
 import(props.value.module.url)
-  .then(({ start }) => start({ element, props, watch, server, upload }))
+  .then(({ start }) => {
+    const functions = typeof server === "undefined" ? null : server;
+    return start({ element, props, server: functions, upload });
+  })
   .catch((error) => {
-    element.querySelector(".readout").textContent = `The page could not start: ${error.message}.`;
+    const message = element.querySelector(".message");
+    message.hidden = false;
+    message.textContent = `The page could not start: ${error.message}.`;
   });
 """
 
@@ -37,8 +42,8 @@ def explorer(
     """A generated image with coloured pins and the attention map of each, in a Gradio page.
 
     Args:
-        value: a scene of `Studio.scene`, with what `Studio.lab` returned as "lab"; or any other
-            such description of a file made by `pack`.
+        value: {"lab", "scene", "state"}: what `Studio.lab` returned, the scene to open with, and
+            the state of which it is a part.
         server_functions: what the browser may call by name, each with one argument.
         settings: those of `gr.HTML`, such as `elem_id`.
     """

@@ -1,12 +1,11 @@
 // The pins on the image: buttons that can be dragged, and moved and removed with keys.
 
-import { arrowStep } from "./pins.js";
-
 const DRAG_STARTS = 4; // CSS pixels that a press must move before it counts as dragging
+export const SHAPES = ["circle", "square", "diamond", "triangle", "hexagon", "pentagon", "house", "plus"];
 
 /**
  * Keeps one button per pin in `parent`. `actions` are called with the pin's index:
- * cellUnder(event), moved(index, cell), stepped(index, rows, cols), removed(index),
+ * pointUnder(event), pointOf(index), moved(index, point), stepped(index, rows, cols), removed(index),
  * focused(index), blurred(index), settled(index).
  */
 export class Markers {
@@ -24,9 +23,7 @@ export class Markers {
       const marker = this.parent.children[index];
       marker.style.left = `${(100 * (col + 0.5)) / grid.width}%`;
       marker.style.top = `${(100 * (row + 0.5)) / grid.height}%`;
-      marker.style.setProperty("--pin", colours[index].colour);
-      marker.dataset.ink = inkOn(colours[index].colour);
-      marker.textContent = index + 1;
+      dressPin(marker, index, colours[index]);
       const name = `Pin ${index + 1}, ${colours[index].name}, row ${row}, column ${col}`;
       marker.setAttribute("aria-label", `${name}. Arrow keys move it, Delete removes it.`);
     });
@@ -55,7 +52,7 @@ export class Markers {
   press(event, index) {
     if (event.button !== 0 || !event.isPrimary) return;
     event.currentTarget.setPointerCapture(event.pointerId);
-    const from = this.actions.cellOf(index);
+    const from = this.actions.pointOf(index);
     this.drag = { index, from, x: event.clientX, y: event.clientY, moving: false };
   }
 
@@ -63,7 +60,7 @@ export class Markers {
     const { drag } = this;
     if (!drag || !event.isPrimary) return;
     drag.moving ||= Math.hypot(event.clientX - drag.x, event.clientY - drag.y) >= DRAG_STARTS;
-    if (drag.moving) this.actions.moved(drag.index, this.actions.cellUnder(event));
+    if (drag.moving) this.actions.moved(drag.index, this.actions.pointUnder(event));
   }
 
   /** The drag ends: the pin stays where it is, or goes back to where it came from. */
@@ -79,15 +76,38 @@ export class Markers {
     const step = arrowStep(event);
     if (step) this.actions.stepped(index, ...step);
     else if (event.key === "Delete" || event.key === "Backspace") this.actions.removed(index);
-    else if (event.key === "Escape") this.release(false);
+    else if (event.key === "Escape" && this.drag) this.release(false);
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 }
 
+/** Give an element a pin's number, colour and shape. */
+export function dressPin(element, index, { colour }) {
+  element.style.setProperty("--pin", colour);
+  element.dataset.ink = inkOn(colour);
+  element.dataset.shape = SHAPES[index];
+  if (element.textContent !== String(index + 1)) element.textContent = index + 1;
+}
+
 /** "dark" or "light": the ink that reads better on a colour #rrggbb. */
 export function inkOn(colour) {
   const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? "dark" : "light";
+}
+
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+/** The step in [rows, cols] that an arrow key asks for, four cells with Shift; else null. */
+export function arrowStep(event) {
+  const arrow = ARROWS[event.key];
+  if (!arrow || event.ctrlKey || event.metaKey || event.altKey) return null;
+  return arrow.map((cells) => cells * (event.shiftKey ? 4 : 1));
+}
+
+/** The cell `rows` below and `cols` right of a cell, no further than the rim of the grid. */
+export function stepped(cell, rows, cols, grid) {
+  const within = (value, count) => Math.min(count - 1, Math.max(0, value));
+  return { row: within(cell.row + rows, grid.height), col: within(cell.col + cols, grid.width) };
 }

@@ -1,71 +1,83 @@
-// The small panels beside the image: one per pin, the image under that pin's map.
+// Small panels beside the image: the image under a map, with its title and its scale.
 
-import { coverCell, paintBar, paintImage, paintMap } from "./draw.js";
-import { largest } from "./maths.js";
-import { inkOn } from "./markers.js";
+import { coverCell, drawArrows, paintBar, paintImage, paintMap } from "./draw.js";
+import { largest, onScale } from "./maths.js";
+import { dressPin } from "./markers.js";
 import { formatMultiple } from "./words.js";
 
-/** `actions` are called with the pin's index: removed(index), entered(index), left(). */
+/** A list of panels in `parent`. `actions`: removed(index), entered(index), left(), each may be missing. */
 export class Panels {
-  constructor(parent, actions) {
+  constructor(parent, actions = {}) {
     this.parent = parent;
     this.actions = actions;
   }
 
   /**
-   * Show one panel per pin.
-   * scene: what `readScene` gives; layer: one of its layers; top: the scale's upper end;
-   * pins: [{cell, map, colour, name}], `map` in multiples.
+   * Show panels: [{title, image, map, grid, scale, pin: {index, colour, name}, found, tip}].
+   * `map` in the scale's unit on `grid`; `scale` is what `paintMap` takes and {own, unit}; `found`, a
+   * `pointMap`, is there for a pin's panel and brings its cell and arrows.
    */
-  show(scene, layer, top, pins) {
-    while (this.parent.childElementCount > pins.length) this.parent.lastElementChild.remove();
-    while (this.parent.childElementCount < pins.length) this.parent.append(this.make());
-    this.parent.dataset.many = pins.length > 6;
-    pins.forEach((pin, index) => fill(this.parent.children[index], index, scene, layer, top, pin));
+  show(panels) {
+    while (this.parent.childElementCount > panels.length) this.parent.lastElementChild.remove();
+    while (this.parent.childElementCount < panels.length) this.parent.append(this.make());
+    this.parent.dataset.many = panels.length > 6;
+    panels.forEach((panel, index) => fill(this.parent.children[index], panel, index));
   }
 
   make() {
     const panel = document.createElement("li");
     panel.className = "panel";
     panel.innerHTML = `
-      <div class="title"><span class="badge"></span><span class="where"></span>
+      <div class="title"><span class="badge"></span><span class="where"></span><span class="own" hidden>own scale</span>
         <span class="peak"></span><button class="remove" type="button"></button></div>
       <div class="thumbnail"><canvas class="pixels image"></canvas><canvas class="pixels map"></canvas>
-        <div class="cell"></div></div>
+        <svg class="arrows" aria-hidden="true"></svg><div class="cell"></div></div>
       <div class="bar"><canvas class="colours" aria-hidden="true"></canvas><span class="mark"></span>
         <span class="tick zero">0</span><span class="tick one">1×</span><span class="tick top"></span></div>`;
     const index = () => [...this.parent.children].indexOf(panel);
-    panel.querySelector(".remove").addEventListener("click", () => this.actions.removed(index()));
+    const { removed, entered, left } = this.actions;
+    panel.querySelector(".remove").addEventListener("click", () => removed?.(index()));
     panel.querySelector(".thumbnail").addEventListener("pointerenter", (event) => {
-      if (event.pointerType !== "touch") this.actions.entered(index());
+      if (event.pointerType !== "touch") entered?.(index());
     });
-    panel.querySelector(".thumbnail").addEventListener("pointerleave", () => this.actions.left());
+    panel.querySelector(".thumbnail").addEventListener("pointerleave", () => left?.());
+    panel.querySelector(".remove").hidden = !removed;
     return panel;
   }
 }
 
-function fill(panel, index, scene, layer, top, { cell, map, colour, name }) {
+function fill(panel, { title, image, map, grid, scale, pin, found, arrows, tip }, index) {
   const find = (selector) => panel.querySelector(selector);
-  panel.style.setProperty("--pin", colour);
-  find(".badge").textContent = index + 1;
-  find(".badge").dataset.ink = inkOn(colour);
-  find(".where").textContent = `(${cell.row}, ${cell.col})`;
-  find(".where").title = `Row ${cell.row}, column ${cell.col}`;
-  find(".peak").textContent = `max ${formatMultiple(largest(map))}`;
-  find(".remove").setAttribute("aria-label", `Remove pin ${index + 1}`);
-  find(".thumbnail").style.aspectRatio = `${scene.image.width} / ${scene.image.height}`;
-  const picture = find(".image");
-  if (picture.scene !== scene) {
-    paintImage(picture, scene.image);
-    paintBar(find(".colours"), scene.colours);
-    picture.scene = scene;
+  const { top, log, unit = formatMultiple } = scale;
+  find(".badge").hidden = !pin;
+  if (pin) {
+    dressPin(find(".badge"), index, pin);
+    panel.style.setProperty("--pin", pin.colour);
+    find(".remove").setAttribute("aria-label", `Remove pin ${index + 1}`);
   }
+  panel.dataset.plain = !pin;
+  find(".where").textContent = title;
+  find(".where").title = tip ?? "";
+  find(".peak").textContent = `max ${unit(largest(map))}`;
+  find(".own").hidden = !scale.own;
+  find(".thumbnail").style.aspectRatio = `${image.width} / ${image.height}`;
+  const picture = find(".image");
+  if (picture.source !== image) paintImage(picture, image);
+  picture.source = image;
   picture.setAttribute("role", "img");
-  picture.setAttribute("aria-label", `Map of pin ${index + 1}, ${name}, on a scale from 0 to ${formatMultiple(top)}`);
-  paintMap(find(".map"), map, layer.keyGrid, top, scene.colours);
-  coverCell(find(".cell"), cell, layer.queryGrid);
-  find(".bar").style.setProperty("--one", `${100 / top}%`);
-  find(".tick.zero").hidden = top > 5; // 1× stands too close to it
+  const name = pin ? `Map of pin ${index + 1}, ${pin.name}` : title;
+  picture.setAttribute("aria-label", `${name}, on a scale${log ? " in logarithms" : ""} up to ${unit(top)}`);
+  paintMap(find(".map"), map, grid, scale);
+  paintBar(find(".colours"), scale);
+  find(".cell").hidden = !found;
+  if (found) coverCell(find(".cell"), found.cell, found.own);
+  find(".arrows").toggleAttribute("hidden", !arrows);
+  if (arrows) drawArrows(find(".arrows"), found, pin.colour, arrows === "to");
+  const one = 100 * onScale(1, top, log);
+  find(".bar").style.setProperty("--one", `${one}%`);
+  find(".tick.zero").textContent = log ? unit(top / 100) : "0";
+  find(".tick.zero").hidden = Boolean(scale.unit) ? false : one < 20;
+  find(".tick.one").hidden = find(".mark").hidden = Boolean(scale.unit);
   const beyond = largest(map) > 1.001 * top ? "≥" : "";
-  find(".tick.top").textContent = `${beyond}${formatMultiple(top)}`;
+  find(".tick.top").textContent = `${beyond}${unit(top)}`;
 }

@@ -1,6 +1,6 @@
 // What a map shows, in words: for the line under the image and for screen readers.
 
-import { cellsForHalf, largest } from "./maths.js";
+import { cellsForHalf, effectiveKeys, largest, meanDistance } from "./maths.js";
 
 const REGIONS = [
   ["top left", "top", "top right"],
@@ -10,29 +10,46 @@ const REGIONS = [
 const WORTH_NAMING = 0.1; // of the attention
 const FLAT = 1.2; // below this multiple everywhere, a map counts as flat
 
-/** Attention in each ninth of the image, largest first: [{name, share}]. */
+/** Attention in each ninth of the image, largest first: [{name, share}]; shares sum to 1. */
 export function regionShares(weights, grid) {
   const shares = new Map(REGIONS.flat().map((name) => [name, 0]));
+  const total = weights.reduce((sum, part) => sum + part, 0) || 1;
   const third = (at, count) => Math.floor((3 * (at + 0.5)) / count);
   for (let row = 0; row < grid.height; row++) {
     for (let col = 0; col < grid.width; col++) {
       const name = REGIONS[third(row, grid.height)][third(col, grid.width)];
-      shares.set(name, shares.get(name) + weights[row * grid.width + col]);
+      shares.set(name, shares.get(name) + weights[row * grid.width + col] / total);
     }
   }
   return [...shares].map(([name, share]) => ({ name, share })).sort((a, b) => b.share - a.share);
 }
 
-/** One or two sentences on where a point looked; `top` is the upper end of the scale of colours. */
-export function describeMap(layer, weights, map, baseline, top) {
+/** One or two sentences on a `pointMap`; `top` is the upper end of the scale of colours. */
+export function describeMap({ weights, map, grid }, ask, top) {
   const peak = largest(map);
   const beyond = peak > 1.001 * top ? ", beyond the colours" : "";
-  const strongest = `up to ${formatMultiple(peak)} ${baseline === "uniform" ? "uniform" : "the average point"}${beyond}`;
-  if (largest(weights) * layer.keys < FLAT) return `looks everywhere about alike, ${strongest}.`;
-  const named = regionShares(weights, layer.keyGrid).filter(({ share }) => share >= WORTH_NAMING).slice(0, 3);
+  const than = ask.baseline === "uniform" ? "uniform" : "the average point";
+  const strongest = `up to ${formatMultiple(peak)} ${than}${beyond}`;
+  const to = ask.direction === "to";
+  const total = weights.reduce((sum, part) => sum + part, 0);
+  if (total === 0) return to ? "nobody looks here." : "may look nowhere.";
+  if ((largest(weights) / total) * weights.length < FLAT) {
+    return to ? `is looked at from everywhere about alike, ${strongest}.` : `looks everywhere about alike, ${strongest}.`;
+  }
+  const named = regionShares(weights, grid).filter(({ share }) => share >= WORTH_NAMING).slice(0, 3);
   const regions = named.map(({ name, share }) => `${name} (${Math.round(100 * share)}%)`);
-  const where = regions.length ? `looks most at the ${listed(regions)}` : "looks at many places";
-  return `${where}. Half falls on ${cellsForHalf(weights)} of ${layer.keys} cells, ${strongest}.`;
+  const [most, many] = to ? ["is looked at most from the", "is looked at from many places"] : ["looks most at the", "looks at many places"];
+  const where = regions.length ? `${most} ${listed(regions)}` : many;
+  return `${where}. Half falls on ${cellsForHalf(weights)} of ${weights.length} cells, ${strongest}.`;
+}
+
+/** How spread out and how far a row looks, against uniform attention. */
+export function describeSpread({ cell, own, weights, grid }, ask, aspect) {
+  if (ask.direction === "to") return "";
+  const uniform = new Float32Array(weights.length).fill(1 / weights.length);
+  const far = (row) => meanDistance(cell, own, row, grid, aspect).toFixed(2);
+  const keys = effectiveKeys(weights);
+  return `As spread out as ${keys < 10 ? keys.toFixed(1) : Math.round(keys)} of ${weights.length} cells alike; ${far(weights)} image heights away on average (uniform: ${far(uniform)}).`;
 }
 
 function listed(words) {
@@ -43,14 +60,20 @@ export function describeCell({ row, col }) {
   return `Row ${row}, column ${col}`;
 }
 
-/** 6.24 -> "6.2×", 31.7 -> "32×". */
+/** 6.24 -> "6.2×", 31.7 -> "31.7×". */
 export function formatMultiple(value) {
   return `${Number(value.toPrecision(value >= 10 ? 3 : 2)).toString()}×`;
 }
 
-/** What 1× stands for. */
-export function legend(baseline) {
-  return baseline === "uniform"
-    ? "Colours show multiples of uniform attention: at 1× a point looks everywhere alike."
-    : "Colours show multiples of the average point's attention: at 1× a point looks like the others.";
+/** What the panels show and what 1× stands for. */
+export function legend(ask) {
+  const what = ask.measure === "value" ? "Attention times the length of what it adds, in" : "Colours show";
+  const unit =
+    ask.baseline === "uniform"
+      ? "multiples of uniform attention: at 1× a point looks everywhere alike."
+      : "multiples of the average point's attention: at 1× a point looks like the others.";
+  return `${what} ${unit}`;
 }
+
+export const WHY_VALUES =
+  "A place can be looked at a lot and still add little: attention says how much of its value is taken, not how large that value is.";
