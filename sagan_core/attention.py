@@ -179,6 +179,15 @@ def _hookable_layers(model: nn.Module, required: bool = True) -> dict[str, SelfA
     return layers
 
 
+def hookable_layer(model: nn.Module, name: str) -> SelfAttention:
+    """The attention layer at a module path. Raises KeyError for a layer that the model does not
+    have, and what `record_attention` raises for models that cannot be hooked."""
+    layers = _hookable_layers(model)
+    if name not in layers:
+        raise KeyError(f"no attention layer {name!r}; this model has {', '.join(layers)}")
+    return layers[name]
+
+
 @contextmanager
 def record_attention(
     model: nn.Module, adapters: Mapping[str, Adapter] | None = None
@@ -296,10 +305,7 @@ def edit_attention(model: nn.Module, layer: str, edit: Edit) -> Iterator[None]:
     Raises KeyError for a layer that the model does not have, ValueError when `edit` returns
     another shape, and what `record_attention` raises for models that cannot be hooked.
     """
-    layers = _hookable_layers(model)
-    if layer not in layers:
-        raise KeyError(f"no attention layer {layer!r}; this model has {', '.join(layers)}")
-    attend = layers[layer].attend
+    attend = hookable_layer(model, layer).attend
     before = attend.edits
     attend.edits = (*before, edit)
     try:

@@ -7,7 +7,7 @@
     history.jsonl               one JSON object per logged training step
     snapshots/000100000.safetensors    the generator after that many images, 16-bit weights
     real.npz                    a few real images, where there are any (see `real.py`)
-    samples.png, metrics.json, README.md   the model card and what it shows
+    samples.png, metrics.json, faithfulness.json, README.md   the model card and what it shows
 
 Nothing is ever unpickled: weights are safetensors.
 """
