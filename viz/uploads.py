@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sagan_core.checkpoint import Checkpoint
+from sagan_core.checkpoint import Checkpoint, CheckpointError
 from sagan_core.foreign import open_checkpoint
 
 from .source import short
@@ -47,4 +47,8 @@ def uploaded_checkpoint(request: Any) -> tuple[str, Checkpoint]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     name = f"{path.stem[:60]} {digest[:16]}"
-    return name, replace(open_checkpoint(path), title=path.stem[:60])
+    try:
+        checkpoint = open_checkpoint(path)
+    except CheckpointError as error:  # where the server keeps it is nobody's business
+        raise CheckpointError(str(error).replace(f"{path.parent}/", "")) from None
+    return name, replace(checkpoint, title=path.stem[:60])

@@ -25,9 +25,9 @@ export class About {
 
   tell({ name, family, reasons, weights, resolution, classes, networks, norms, warnings }) {
     const facts = [`${family}, ${resolution}×${resolution}`, classes ? `${classes} classes` : "no classes", weights].filter(Boolean);
-    this.find(".recognised").textContent = `${name}: ${facts.join(", ")}. ${reasons.map((reason) => `${reason}.`).join(" ")}`.trim();
+    this.find(".recognised").textContent = `${name}: ${facts.join(", ")}. ${reasons.map(sentence).join(" ")}`.trim();
     this.find(".remarks").replaceChildren(...warnings.map((text) => {
-      const item = element("li", `${text}.`.replace("..", "."));
+      const item = element("li", sentence(text));
       item.className = "warning";
       return item;
     }));
@@ -47,12 +47,15 @@ export class About {
       const { checkpoint } = await this.loader.ask("upload_checkpoint", { path });
       this.page.opened(checkpoint);
     } catch (error) {
-      this.page.complain(`${file.name}: ${error.message}`);
+      this.page.complain(`This file cannot be opened. ${sentence(error.message)}`);
     }
     bar.hidden = true;
     bar.value = 0;
   }
 }
+
+/** "two words" -> "Two words." */
+const sentence = (text) => `${text.slice(0, 1).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
 function table({ name, parameters, parts }) {
   const section = document.createElement("div");
