@@ -14,6 +14,7 @@ from matplotlib import rc_context, rcParams
 from PIL import Image
 from planted import KINDS, planted_sample
 
+from viz import lettering
 from viz.colour import PIN_COLOURS, colour_table, scale_top
 from viz.drawing import bar_labels, format_multiple
 from viz.figure import StillFigure, figure
@@ -158,8 +159,8 @@ def test_pins_have_their_colours_on_the_image_and_around_their_panels(sample, co
             assert tuple(page[y, x]) == colour
         x = layout.image.left + round((col + 0.5) * layout.image.width / 6)
         y = layout.image.top + round((row + 0.5) * layout.image.height / 4)
-        assert tuple(page[y, x - 12]) == colour  # beside the number on the disc
-        assert tuple(page[box.top - 31, box.left + 10 - 12]) == colour
+        assert tuple(page[y + 13, x]) == colour  # below the number in the shape
+        assert tuple(page[box.top - 31 + 13, box.left + 10]) == colour
 
 
 def test_the_bar_shows_all_colours_from_zero_to_the_top(sample):
@@ -252,13 +253,25 @@ def test_the_figure_says_what_it_shows(sample):
     assert "multiples of the average point's attention" in " ".join(said)
 
 
-def test_any_text_is_drawn_as_it_is(sample):
+def test_any_text_is_drawn_as_it_is(sample, monkeypatch):
+    monkeypatch.setattr(lettering, "_east_asian_files", tuple)  # a machine without such fonts
     hostile = "$\\frac{1}{0}$ <script>&amp; 小猫 \x00\ud800 🐱\n\\alpha é"
-    still = figure(sample, "flat", [(0, 0)], caption=hostile)
+    still = figure(sample, "flat", [(0, 0)], changes=hostile)
     shown = "$\\frac{1}{0}$ <script>&amp; \\u5c0f\\u732b \\x00\\ud800 🐱 \\alpha é"
     assert " ".join(texts(still.render("svg"))).count(shown) == 1
     assert still.render("pdf").startswith(b"%PDF")
     assert still.render("png").startswith(b"\x89PNG")
+
+
+def test_names_in_other_scripts_use_a_font_of_the_system(sample):
+    if "\\" in legible("小猫"):
+        pytest.skip("no font with Chinese characters on this machine")
+    still = figure(sample, "flat", [(0, 0)], caption="Cat 小猫, 3", changes="小猫")
+    said = texts(still.render("svg"))
+    assert {"Cat ", "小猫", ", 3"} <= set(said)
+    assert still.render("pdf").startswith(b"%PDF")
+    plain = replace(still, blocks=(replace(still.blocks[0], title="Cat , 3"),))
+    assert (pixels(still) != pixels(plain)).any()
 
 
 def test_lines_are_broken_to_fit():

@@ -208,7 +208,7 @@ class Explorer {
     this.about.show();
     this.root.dataset.state = "ready";
     this.root.dataset.sample = this.panes[0].scene.id;
-    if (this.opened) showInAddress(this.state());
+    if (this.opened && this.loader.server) showInAddress(this.state());
     this.opened = true;
   }
 
@@ -232,7 +232,7 @@ class Explorer {
     this.message("");
     this.render();
     this.controls.show({ ...this.now, layer: this.panes[0].layer.name });
-    showInAddress(this.state());
+    if (this.loader.server) showInAddress(this.state());
   }
 
   travel(state) {
