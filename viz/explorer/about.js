@@ -54,8 +54,11 @@ export class About {
   }
 }
 
-/** "two words" -> "Two words." */
-const sentence = (text) => `${text.slice(0, 1).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+/** "two words" -> "Two words."; a file's name stays as it is. */
+const sentence = (text) => {
+  const name = /^\S*\.\w/.test(text);
+  return `${name ? text[0] : text.slice(0, 1).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+};
 
 function table({ name, parameters, parts }) {
   const section = document.createElement("div");
