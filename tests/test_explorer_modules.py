@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from viz.colour import PIN_COLOURS
-from viz.explorer import FOLDER
+from viz.explorer.explorer import FOLDER
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
