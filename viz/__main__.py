@@ -240,6 +240,8 @@ def save(options: argparse.Namespace) -> None:
 
     recipe = None if options.recipe is None else _read(options.recipe)
     folders = options.checkpoint or [CHECKPOINT]
+    if recipe is None and len(folders) > 1:
+        raise ValueError(f"--checkpoint is given {len(folders)} times; only recipes need several")
     if recipe is not None and not options.checkpoint:
         folders = sorted(file.parent for file in CHECKPOINTS.glob("*/config.json"))
     workshop = Workshop(folders)
