@@ -1,4 +1,4 @@
-"""Open the page: `python app.py`, or `python app.py --checkpoint checkpoints/NAME`."""
+"""Open the page: `python app.py`, or `python app.py --checkpoint FOLDER_OR_FILE`."""
 
 from __future__ import annotations
 
@@ -26,33 +26,45 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--checkpoint", type=Path, default=CHECKPOINT, metavar="DIR", help="folder to open"
+        "--checkpoint",
+        default=str(CHECKPOINT),
+        metavar="PATH",
+        help="folder, or file of another code base, or hub:OWNER/NAME[:FILE]",
     )
     parser.add_argument("--host", default=host, help="interface to listen on")
     parser.add_argument("--port", type=int, help="port; without it the first free one from 7860 on")
     parser.add_argument("--share", action="store_true", help="also open a public link")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--uploads",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let people upload checkpoints; without it only where the page is for this machine",
+    )
+    options = parser.parse_args(arguments)
+    if options.uploads is None:
+        options.uploads = options.host in ("127.0.0.1", "localhost", "::1") and not options.share
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted. Returns the exit code: 2 when there is nothing to serve."""
     options = parse(arguments)
     # Imported late, so that --help and a wrong option answer at once.
-    from sagan_core.checkpoint import CheckpointError, load_checkpoint
+    from sagan_core import CheckpointError, open_checkpoint
 
     try:
-        checkpoint = load_checkpoint(options.checkpoint)
+        checkpoint = open_checkpoint(options.checkpoint)
     except CheckpointError as error:
         return _fail(error)
     from viz.page import build_page, launch_page
 
     others = [path for path in shipped() if path.resolve() != checkpoint.path.resolve()]
     try:
-        page = build_page([checkpoint, *others])
+        page = build_page([checkpoint, *others], options.uploads)
     except ValueError as error:
         return _fail(error)
     try:
-        launch_page(page, options.host, options.port, options.share)
+        launch_page(page, options.host, options.port, options.share, uploads=options.uploads)
     except (OSError, OverflowError) as error:
         return _fail(f"cannot serve on {options.host}, port {options.port or '7860 on'}: {error}")
     return 0

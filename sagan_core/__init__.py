@@ -2,6 +2,7 @@
 
 from .attention import Attend, AttentionField, SelfAttention, edit_attention, record_attention
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from .foreign import open_checkpoint, open_discriminator
 from .model import Discriminator, Generator, SAGANConfig
 from .sample import Sample, generate
 
@@ -18,6 +19,8 @@ __all__ = [
     "edit_attention",
     "generate",
     "load_checkpoint",
+    "open_checkpoint",
+    "open_discriminator",
     "record_attention",
     "save_checkpoint",
 ]

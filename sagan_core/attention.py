@@ -11,8 +11,9 @@ Source: Zhang et al. 2018, *Self-Attention Generative Adversarial Networks*, sec
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,8 @@ from .field import rows_of
 from .field import without_autocast as without_autocast
 
 Edit = Callable[[Tensor], Tensor]
+# (module, its input) -> query, key, value (B, C, H, W), (B, C, H', W'), (B, D, H', W')
+Adapter = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 class Attend(nn.Module):
@@ -86,9 +89,9 @@ def mask_keys(weights: Tensor, mask: Tensor) -> Tensor:
 class SelfAttention(nn.Module):
     """x + gamma * out(attend(query(x), key(x), value(x))), with gamma learnt from 0.
 
-    All four maps are 1x1 convolutions without bias. The released code gives queries and keys
-    channels/8 and values channels/2 channels and max-pools keys and values 2x2; the paper's text
-    has channels/8 everywhere and no pooling.
+    All four maps are 1x1 convolutions. The released code gives queries and keys channels/8 and
+    values channels/2 channels, no biases, and max-pools keys and values 2x2; the paper's text has
+    channels/8 everywhere and no pooling. Other code bases have biases, or no map `out`.
 
     Args:
         channels: C of the feature map.
@@ -100,6 +103,8 @@ class SelfAttention(nn.Module):
             others says where it looks (Yin et al. 2020, *Disentangled Non-Local Neural Networks*).
         scale: of the queries and so of the logits, which spectral norm keeps small where the
             feature map is narrow.
+        bias: give all maps a bias.
+        project: have `out`; without it values need as many channels as x.
     """
 
     def __init__(
@@ -110,12 +115,21 @@ class SelfAttention(nn.Module):
         pool: bool = True,
         centre: bool = False,
         scale: float = 1.0,
+        bias: bool = False,
+        project: bool = True,
     ) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, query_channels, 1, bias=False)
-        self.key = nn.Conv2d(channels, query_channels, 1, bias=False)
-        self.value = nn.Conv2d(channels, value_channels, 1, bias=False)
-        self.out = nn.Conv2d(value_channels, channels, 1, bias=False)
+        if not project and value_channels != channels:
+            raise ValueError(
+                f"values of {value_channels} channels, without a map out, cannot be added to "
+                f"{channels} channels"
+            )
+        self.query = nn.Conv2d(channels, query_channels, 1, bias=bias)
+        self.key = nn.Conv2d(channels, query_channels, 1, bias=bias)
+        self.value = nn.Conv2d(channels, value_channels, 1, bias=bias)
+        self.out: nn.Module = nn.Identity()
+        if project:
+            self.out = nn.Conv2d(value_channels, channels, 1, bias=bias)
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         self.attend = Attend()
         self.gamma = nn.Parameter(torch.zeros(()))
@@ -139,8 +153,8 @@ def attention_layers(model: nn.Module) -> dict[str, SelfAttention]:
     }
 
 
-def _hookable_layers(model: nn.Module) -> dict[str, SelfAttention]:
-    """The model's attention layers. Raises where hooks on them would never run."""
+def _hookable_layers(model: nn.Module, required: bool = True) -> dict[str, SelfAttention]:
+    """The model's attention layers. Raises where hooks would never run, or there are none."""
     if isinstance(model, torch.jit.ScriptModule):
         raise RuntimeError(
             "a TorchScript model runs no Python hooks, so its attention cannot be watched or "
@@ -157,14 +171,34 @@ def _hookable_layers(model: nn.Module) -> dict[str, SelfAttention]:
                 "the one given to torch.compile"
             )
     layers = attention_layers(model)
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no SelfAttention layer")
+    if required and not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no SelfAttention layer; for another model's attention "
+            "give record_attention an adapter by module path"
+        )
     return layers
 
 
+def hookable_layer(model: nn.Module, name: str) -> SelfAttention:
+    """The attention layer at a module path. Raises KeyError for a layer that the model does not
+    have, and what `record_attention` raises for models that cannot be hooked."""
+    layers = _hookable_layers(model)
+    if name not in layers:
+        raise KeyError(f"no attention layer {name!r}; this model has {', '.join(layers)}")
+    return layers[name]
+
+
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[dict[str, AttentionField]]:
+def record_attention(
+    model: nn.Module, adapters: Mapping[str, Adapter] | None = None
+) -> Iterator[dict[str, AttentionField]]:
     """Watch every attention layer of `model` while the block runs.
+
+    Args:
+        adapters: for a model that is not ours: by module path, how to get query, key and value of
+            that module from it and its input, (B, C, H, W). A scale such as 1/sqrt(C) belongs into
+            the query. The module must return a map of its input's shape; what it adds to its input
+            becomes the field's `out`, with gamma 1.
 
     Yields a dict that fills, in forward order, with an `AttentionField` per layer, by module
     path; a second forward pass in the block replaces the first one's fields. Outputs are not
@@ -172,13 +206,18 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, AttentionField]]:
     edit.
 
     Raises ValueError for a model without attention layers, RuntimeError for a compiled one, and
-    RuntimeError at the end of a block in which no forward pass reached an attention layer.
+    RuntimeError at the end of a block in which no forward pass reached an attention layer. An
+    adapter raises AttributeError for a path that the model does not have, and ValueError where its
+    tensors' shapes do not fit one another.
     """
     fields: dict[str, AttentionField] = {}
     with ExitStack() as hooks:
-        for name, layer in _hookable_layers(model).items():
+        for name, layer in _hookable_layers(model, required=not adapters).items():
             for handle in _record_layer(fields, name, layer):
                 hooks.callback(handle.remove)
+        for name, adapter in (adapters or {}).items():
+            handle = _record_adapted(fields, name, model.get_submodule(name), adapter)
+            hooks.callback(handle.remove)
         yield fields
     if not fields:
         raise RuntimeError(
@@ -226,6 +265,35 @@ def _mapped_out(out: nn.Module, value: Tensor) -> Tensor:
         out.train(training)
 
 
+def _record_adapted(
+    fields: dict[str, AttentionField], name: str, module: nn.Module, adapter: Adapter
+) -> torch.utils.hooks.RemovableHandle:
+    def on_module(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        x = inputs[0].detach()
+        with torch.no_grad():
+            query, key, value = adapter(module, x)
+        _check_adapted(name, x, output, query, key, value)
+        fields.pop(name, None)
+        update = output.detach().float() - x.float()
+        fields[name] = AttentionField(query.float(), key.float(), x.float(), update, 1.0)
+
+    return module.register_forward_hook(on_module)
+
+
+def _check_adapted(name: str, x: Tensor, output: Any, *parts: Tensor) -> None:
+    query, key, value = parts
+    shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+    if any(part.dim() != 4 for part in parts) or query.shape[:2] != key.shape[:2]:
+        raise ValueError(
+            f"the adapter of {name} returned query, key, value of shapes {shapes}; it must return "
+            "maps (batch, channels, height, width), query and key with as many channels"
+        )
+    if key.shape[2:] != value.shape[2:]:
+        raise ValueError(f"the adapter of {name} returned keys and values of two grids: {shapes}")
+    if not isinstance(output, Tensor) or output.shape != x.shape:
+        raise ValueError(f"{name} does not return a map of its input's shape {tuple(x.shape)}")
+
+
 @contextmanager
 def edit_attention(model: nn.Module, layer: str, edit: Edit) -> Iterator[None]:
     """Replace one layer's attention by `edit(weights)` while the block runs.
@@ -237,10 +305,7 @@ def edit_attention(model: nn.Module, layer: str, edit: Edit) -> Iterator[None]:
     Raises KeyError for a layer that the model does not have, ValueError when `edit` returns
     another shape, and what `record_attention` raises for models that cannot be hooked.
     """
-    layers = _hookable_layers(model)
-    if layer not in layers:
-        raise KeyError(f"no attention layer {layer!r}; this model has {', '.join(layers)}")
-    attend = layers[layer].attend
+    attend = hookable_layer(model, layer).attend
     before = attend.edits
     attend.edits = (*before, edit)
     try:

@@ -12,21 +12,25 @@ from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .model import SAGANConfig
 
 METRICS, CLAIMS, NOTES = "metrics.json", "claims.json", "notes.md"
+FAITHFULNESS = "faithfulness.json"
 
 
 def write_card(folder: Path) -> None:
-    """Write README.md from what the folder holds: config, history, metrics, claims, `notes.md`.
+    """Write README.md from what the folder holds: config, history, what was measured, `notes.md`.
 
-    Metrics and claims of an earlier state of the weights are left out. `notes.md` is a person's:
-    what was tried, what to know; it stands in the card as it is.
+    Measurements of an earlier state of the weights are left out. `notes.md` is a person's: what
+    was tried, what to know; it stands in the card as it is.
     """
     checkpoint = load_checkpoint(folder)
-    metrics, claims = (_measured(checkpoint, folder / name) for name in (METRICS, CLAIMS))
+    metrics, claims, faithfulness = (
+        _measured(checkpoint, folder / name) for name in (METRICS, CLAIMS, FAITHFULNESS)
+    )
     notes = folder / NOTES
     parts = [
         _head(checkpoint),
         _training(checkpoint.training),
         _layers(checkpoint, metrics),
+        _faithfulness(faithfulness),
         _quality(metrics),
         _claims(claims),
         notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
@@ -61,14 +65,21 @@ def _head(checkpoint: Checkpoint) -> str:
         for name, network in networks.items()
         if network is not None
     )
-    keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+    if isinstance(config, SAGANConfig):
+        keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+        widths = (
+            f"; keys {keys}; queries and keys have 1/{config.query_divisor} of the channels, "
+            f"values 1/{config.value_divisor}"
+        )
+    else:
+        widths = f"; trained with {config.family}"
     about = _paragraph(
         f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention "
-        f"in the generator at {places}, in the discriminator at {judged}; keys {keys}; queries and "
-        f"keys have 1/{config.query_divisor} of the channels, values 1/{config.value_divisor}. "
+        f"in the generator at {places}, in the discriminator at {judged}{widths}. "
         f"Parameters: {sizes}."
     )
-    about += _not_in_the_paper(config)
+    if isinstance(config, SAGANConfig):
+        about += _not_in_the_paper(config)
     return f"# {checkpoint.name}\n\n{about}\n\n![Samples with fixed latents](samples.png)"
 
 
@@ -130,6 +141,76 @@ def _cell(write: Callable[[Mapping[str, float]], str], row: Mapping[str, float])
         return write(row)
     except KeyError:
         return "-"
+
+
+def _faithfulness(figures: Mapping[str, Any]) -> str:
+    if not figures.get("layers"):
+        return ""
+    verdicts = [
+        f"| `{name}` | {row['pins']} | {row['verdicts']['names']:.0%} "
+        f"| {row['verdicts']['chance']:.0%} | {row['verdicts']['hardly']:.0%} "
+        f"| {_effect(row)} |"
+        for name, row in figures["layers"].items()
+    ]
+    areas = [
+        f"| `{name}` | {_spread(row['over_random'])} | {_share(row['beats_chance'])} "
+        f"| {_spread(row['nearest'])} | {_spread(row['shuffled']['over_random'])} "
+        f"| {_spread(row['random_weights']['over_random'])} |"
+        for name, row in figures["layers"].items()
+    ]
+    pairs = [
+        f"| `{name}` | " + " | ".join(_number(row["correlations"][pair]) for pair in _PAIRS) + " |"
+        for name, row in figures["layers"].items()
+    ]
+    minutes = f"{figures['seconds'] / 60:.0f} minutes on {figures['hardware']}."
+    return "\n".join(
+        [
+            "## Is the map true?\n",
+            _paragraph(figures["protocol"]) + "\n",
+            "| layer | points | the map names what matters | no better than chance "
+            "| the layer hardly matters | median effect of the layer |\n|---|---|---|---|---|---|",
+            *verdicts,
+            "\n"
+            + _paragraph(
+                "Area over random: area under the deletion curve in multiples of that of random "
+                "keys (1 is chance), mean ± spread over the points where the layer matters. Beside "
+                "the map of the point: the keys nearest to it, the map of another point tested in "
+                "its place, and the map in the same network with random weights, whose layer is "
+                "made as strong."
+            )
+            + "\n",
+            "| layer | area over random | beats chance | nearest keys | another point's map "
+            "| random weights |\n|---|---|---|---|---|---|",
+            *areas,
+            "\nRank correlation of attention with other maps of these points (mean):\n",
+            "| layer | value-weighted | gradient | knock-out |\n|---|---|---|---|",
+            *pairs,
+            "",
+            _paragraph(minutes) + "\n",
+            _code(figures["command"]),
+        ]
+    )
+
+
+_PAIRS = ("attention, value-weighted", "attention, gradient", "attention, knock-out")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _spread(figure: Mapping[str, float | None]) -> str:
+    return f"{_number(figure['mean'])} ± {_number(figure['spread'])}"
+
+
+def _effect(row: Mapping[str, Any]) -> str:
+    if row["unit"] == "logit":
+        return f"{row['layer_effect']:.3f} of the logit"
+    return f"{255 * row['layer_effect']:.1f} of 255 grey levels"
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:

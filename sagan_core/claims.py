@@ -193,6 +193,9 @@ def try_claim(
             f"{checkpoint.name} has attention at {', '.join(layers) or 'no layer'} and "
             f"{len(chosen)} of the classes {', '.join(claim.classes)}: nothing to try"
         )
+    config = generator.config
+    if not isinstance(config, SAGANConfig):
+        raise ValueError(f"claims are tried on models trained here, not on one of {config.family}")
     labels = torch.tensor(chosen).repeat(-(-samples // len(chosen)))[:samples]
     z = latents(generator, seed, samples)
     found: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
@@ -203,7 +206,7 @@ def try_claim(
         with evaluating(generator), record_attention(generator) as fields:
             images = to_uint8(generator(z[part], labels[part]))
         field = fields[layer]
-        maps, distances = _maps(field, generator.config, start, rng), field.cell_distances().numpy()
+        maps, distances = _maps(field, config, start, rng), field.cell_distances().numpy()
         for index, image in enumerate(images):
             cells = Cells.of(np.broadcast_to(image, (*image.shape[:2], 3)), field)
             pairs = claim.find(cells)

@@ -34,8 +34,8 @@ from .card import METRICS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE, Classifier, class_accuracies, train_classifier
 from .data import SOURCES, DataError, ImageSet, has_test_part, load_images
+from .engine import AnyGenerator
 from .measures import image_changes, summarise
-from .model import Generator
 from .run import hardware, resolve_device
 from .sample import MAX_SEED, evaluating, generate_images, latents
 
@@ -128,7 +128,7 @@ class Budget:
 
 
 def draw_samples(
-    generator: Generator, class_names: Sequence[str], count: int, seed: int, chunk: int = 1000
+    generator: AnyGenerator, class_names: Sequence[str], count: int, seed: int, chunk: int = 1000
 ) -> ImageSet:
     """`count` samples at truncation 1, the classes equally frequent.
 

@@ -6,21 +6,28 @@ an exception. `edit_attention` in attention.py is the general one.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from .attention import attention_layers, edit_attention, mask_keys
-from .model import ConditionalBatchNorm, Discriminator, Generator
+from .engine import (
+    AnyGenerator,
+    DescribedDiscriminator,
+    DescribedGenerator,
+    redraw,
+)
+from .model import ConditionalBatchNorm, Generator
 from .sample import Sample, checked, generate, latents
 from .train import calibrate
 
-Network = TypeVar("Network", Generator, Discriminator)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -125,7 +132,7 @@ def spherical(first: Tensor, second: Tensor, at: float) -> Tensor:
 
 
 def generate_between(
-    generator: Generator, first: Place, second: Place, at: float, truncation: float = 1.0
+    generator: AnyGenerator, first: Place, second: Place, at: float, truncation: float = 1.0
 ) -> Sample:
     """The image at `at` of the path from one seed and class to another, 0 to 1.
 
@@ -150,7 +157,7 @@ def generate_between(
         return generate(generator, seed, label, truncation, z)
 
 
-def untrained(network: Network, seed: int = 0) -> Network:
+def untrained(network: Network, seed: int = 1) -> Network:
     """The same network with random weights and the learnt gammas: alike for every caller.
 
     A generator's batch norms get the statistics of random latents, as they have while training;
@@ -158,6 +165,9 @@ def untrained(network: Network, seed: int = 0) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if isinstance(network, (DescribedGenerator, DescribedDiscriminator)):
+            redraw(described := copy.deepcopy(network))
+            return cast(Network, described.eval())
         fresh = type(network)(network.config)
     fresh = fresh.to(next(network.parameters()).device)
     learnt = attention_layers(network)

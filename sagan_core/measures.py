@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .attention import AttentionField, attention_layers, edit_attention
-from .model import Generator
+from .engine import AnyGenerator
 from .sample import evaluating, to_uint8
 
 
@@ -37,7 +37,7 @@ def summarise(field: AttentionField) -> dict[str, float]:
     }
 
 
-def image_changes(generator: Generator, z: Tensor, labels: Tensor | None) -> dict[str, float]:
+def image_changes(generator: AnyGenerator, z: Tensor, labels: Tensor | None) -> dict[str, float]:
     """How much the images change when one attention layer is taken out, by layer.
 
     Mean absolute difference over pixels and channels, of 255 levels.

@@ -21,7 +21,7 @@ import numpy as np
 
 from .checkpoint import CheckpointError, load_checkpoint, write_whole
 from .data import DataError, ImageSet, Split, has_test_part, load_images
-from .model import SAGANConfig
+from .engine import AnyConfig
 
 REAL = "real.npz"
 COUNT, MOST = 8, 1000
@@ -72,7 +72,7 @@ def save_real(folder: Path, data: ImageSet, count: int = COUNT) -> None:
     write_whole(folder / REAL, buffer.getvalue())
 
 
-def read_real(folder: Path, config: SAGANConfig) -> RealImages:
+def read_real(folder: Path, config: AnyConfig) -> RealImages:
     """The real images of a checkpoint's folder; none where it has no such file.
 
     Raises CheckpointError for a file that does not hold images of the model's size.

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from .attention import AttentionField, attention_layers, record_attention
 from .data import to_signed
-from .model import Discriminator, Generator
+from .engine import AnyDiscriminator, AnyGenerator, DescribedGenerator
+from .layout import DescribedConfig
 
 MAX_SEED = 2**32 - 1
+LATENT_BOUND = 2.0  # where BigGAN-deep's z is cut off, in standard deviations
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +57,34 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def latents(generator: Generator, seed: int, count: int, truncation: float = 1.0) -> Tensor:
-    """(count, latent_size) of N(0, truncation^2), drawn on the CPU: alike on every device."""
+def latents(generator: AnyGenerator, seed: int, count: int, truncation: float = 1.0) -> Tensor:
+    """(count, latent_size) of N(0, truncation^2), drawn on the CPU: alike on every device.
+
+    For a model trained with z cut off (BigGAN-deep) |z| stays below 2 truncation.
+    """
     rng = torch.Generator().manual_seed(seed)
-    return truncation * torch.randn(count, generator.config.latent_size, generator=rng)
+    size, config = (count, generator.config.latent_size), generator.config
+    if isinstance(config, DescribedConfig) and config.bounded_latents:
+        within = math.erf(LATENT_BOUND / math.sqrt(2))
+        uniform = 2 * torch.rand(size, generator=rng) - 1
+        return truncation * math.sqrt(2) * torch.erfinv(within * uniform)
+    return truncation * torch.randn(size, generator=rng)
+
+
+def images_from(
+    generator: AnyGenerator, z: Tensor, labels: Tensor | None, truncation: float = 1.0
+) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] of latents that were drawn with this truncation.
+
+    A model that keeps statistics by truncation (BigGAN-deep) uses those that belong to it.
+    """
+    if isinstance(generator, DescribedGenerator):
+        return generator(z, labels, truncation)
+    return generator(z, labels)
 
 
 def generate(
-    generator: Generator,
+    generator: AnyGenerator,
     seed: int = 0,
     label: int | None = None,
     truncation: float = 1.0,
@@ -87,9 +109,9 @@ def generate(
     with evaluating(generator):
         if attention_layers(generator):
             with record_attention(generator) as fields:
-                images = generator(z, labels)
+                images = images_from(generator, z, labels, truncation)
         else:
-            images = generator(z, labels)
+            images = images_from(generator, z, labels, truncation)
     on_cpu = {name: field.to("cpu") for name, field in fields.items()}
     image = to_uint8(images)[0]
     image.flags.writeable = False
@@ -97,7 +119,7 @@ def generate(
 
 
 def checked(
-    generator: Generator, seed: int, label: int | None, truncation: float
+    generator: AnyGenerator, seed: int, label: int | None, truncation: float
 ) -> tuple[int, int | None, float]:
     """The arguments of `generate`, the class filled in. Raises ValueError outside their ranges."""
     classes = generator.config.classes
@@ -138,7 +160,7 @@ class Judgement:
     fields: Mapping[str, AttentionField]
 
 
-def judge(discriminator: Discriminator, image: np.ndarray, label: int | None) -> Judgement:
+def judge(discriminator: AnyDiscriminator, image: np.ndarray, label: int | None) -> Judgement:
     """Show one image to a discriminator and record its attention.
 
     Args:
@@ -177,7 +199,7 @@ def _is_whole(value: object) -> bool:
 
 
 def generate_images(
-    generator: Generator, labels: Tensor | None, count: int, seed: int = 0, batch_size: int = 256
+    generator: AnyGenerator, labels: Tensor | None, count: int, seed: int = 0, batch_size: int = 256
 ) -> np.ndarray:
     """Many images without recording: (count, H, W, C) uint8.
 
@@ -196,7 +218,7 @@ def generate_images(
     return np.concatenate(images)
 
 
-def sample_grid(generator: Generator, columns: int = 8, seed: int = 0) -> Image.Image:
+def sample_grid(generator: AnyGenerator, columns: int = 8, seed: int = 0) -> Image.Image:
     """A contact sheet of fixed latents: one row per class (up to 10), or 8 rows without classes."""
     classes = generator.config.classes
     rows = min(classes, 10) or 8

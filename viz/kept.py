@@ -100,7 +100,7 @@ def _grids(made: Made) -> dict[str, Grid]:
     return {name: field.query_grid for name, field in made.fields.items()}
 
 
-def keep(workshop: Workshop, state: Any, kind: str, pane: int = 0) -> tuple[bytes, str]:
+def keep(workshop: Workshop, state: Any, kind: Any, pane: Any = 0) -> tuple[bytes, str]:
     """(content, name) of a file that keeps what a state shows.
 
     Args:

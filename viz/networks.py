@@ -10,15 +10,20 @@ from pathlib import Path
 from torch import nn
 
 from sagan_core.attention import attention_layers
-from sagan_core.checkpoint import Checkpoint, load_checkpoint
+from sagan_core.checkpoint import Checkpoint
+from sagan_core.engine import AnyDiscriminator, AnyGenerator
+from sagan_core.foreign import open_checkpoint
 from sagan_core.intervene import untrained
-from sagan_core.model import Discriminator, Generator
 
 from .bounded import Bounded
 from .source import DISCRIMINATOR, short
 
 NETWORK_BYTES = 2_000_000_000
 """What the weights of all networks that are kept may take together."""
+
+_building = threading.Lock()
+"""Networks are built one by one, as their first weights come from torch's one random state, which
+for random weights must be the same for everyone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +36,8 @@ class Pair:
         lock: held while a network runs or is changed. All networks of a checkpoint share one.
     """
 
-    generator: Generator
-    discriminator: Discriminator | None
+    generator: AnyGenerator
+    discriminator: AnyDiscriminator | None
     lock: threading.Lock
 
     def learnt(self) -> dict[str, float]:
@@ -72,6 +77,7 @@ class Networks:
                 name, number = f"{plain} ({number})", number + 1
             self._sources[name], self._locks[name] = one, threading.Lock()
         self._opened = Bounded[str, Checkpoint](NETWORK_BYTES, _checkpoint_bytes)
+        self._guests = Bounded[str, Checkpoint](NETWORK_BYTES, _checkpoint_bytes)
         self._pairs = Bounded[tuple[str, str | int], Pair](NETWORK_BYTES, Pair.size)
 
     @property
@@ -79,9 +85,9 @@ class Networks:
         return list(self._sources)
 
     def full_name(self, name: str) -> str:
-        """The name, "" standing for the first. Raises ValueError for one not on the list."""
+        """The name, "" standing for the first. Raises ValueError for one that there is not."""
         chosen = name or self.names[0]
-        if chosen not in self._sources:
+        if chosen not in self._sources and self._guests.find(chosen) is None:
             raise ValueError(
                 f"there is no checkpoint {short(name)} here; there is {', '.join(self.names)}"
             )
@@ -90,10 +96,18 @@ class Networks:
     def checkpoint(self, name: str = "") -> Checkpoint:
         """The checkpoint of that name. Raises ValueError, and what opening it raises."""
         name = self.full_name(name)
+        guest = self._guests.find(name)
+        if guest is not None:
+            return guest
         source = self._sources[name]
         if isinstance(source, Checkpoint):
             return source
-        return self._opened.obtain(name, lambda: load_checkpoint(source))
+        return self._opened.obtain(name, lambda: self._open(source))
+
+    def invite(self, name: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint for a while that is not on the list: who knows its name may ask."""
+        self._guests.put(name, checkpoint)
+        self._locks.setdefault(name, threading.Lock())
 
     def pair(self, name: str, weights: str | int) -> Pair:
         """Networks with these weights: "trained", "random", or after a snapshot's images.
@@ -103,13 +117,19 @@ class Networks:
         name = self.full_name(name)
         return self._pairs.obtain((name, weights), lambda: self._make(name, weights))
 
+    @staticmethod
+    def _open(folder: Path) -> Checkpoint:
+        with _building:
+            return open_checkpoint(folder)
+
     def _make(self, name: str, weights: str | int) -> Pair:
         checkpoint, lock = self.checkpoint(name), self._locks[name]
         generator, discriminator = checkpoint.generator, checkpoint.discriminator
         if isinstance(weights, int):
-            generator = checkpoint.load_snapshot(weights)
+            with _building:
+                generator = checkpoint.load_snapshot(weights)
         elif weights == "random":
-            with lock:
+            with _building, lock:
                 generator = untrained(generator)
                 if discriminator is not None:
                     discriminator = untrained(discriminator)

@@ -22,6 +22,14 @@ def publish(content: bytes, suffix: str = ".bin") -> Path:
     return path
 
 
+def publish_as(name: str, content: bytes) -> Path:
+    """The same under a name that a person may keep it by."""
+    path = folder() / hashlib.sha256(content).hexdigest()[:32] / name
+    if not touch(path):
+        write_whole(path, content)
+    return path
+
+
 def touch(path: Path) -> bool:
     """Mark a file as in use, so that nothing that clears old files takes it; False if gone."""
     try:
@@ -38,9 +46,9 @@ def withdraw(path: Path) -> None:
 
 def clear(age: float = DAY) -> None:
     """Delete what servers before this one left behind: files not used for `age` seconds."""
-    for path in folder().glob("*"):
+    for path in folder().rglob("*"):
         try:
-            if time.time() - path.stat().st_mtime > age:
+            if path.is_file() and time.time() - path.stat().st_mtime > age:
                 withdraw(path)
         except FileNotFoundError:  # another server's, and it was quicker
             continue

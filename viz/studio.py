@@ -6,38 +6,44 @@ is shared by all who ask for it, is kept for a while and made again when it is g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sagan_core.checkpoint import Checkpoint
 
 from . import published
+from .about import about_checkpoint
 from .bounded import Bounded
 from .curves import curves
+from .kept import keep
 from .lab import lab_of
-from .source import Source
+from .source import Source, short
+from .uploads import uploaded_checkpoint
 from .workshop import Workshop
 
-SCENES = 512
+SCENES, SAVED = 512, 128
 
 
 class Studio(Workshop):
     """A workshop whose scenes browsers load. Its methods may be called from many threads at once.
 
-    `scene`, `lab`, `drop` and `timeline` take and return JSON as it travels between browser and
-    server; for a request that makes no sense they return {"error": words}.
+    Its first methods take and return JSON as it travels between browser and server; for a request
+    that makes no sense they return {"error": words}.
 
     Args:
         checkpoints: opened ones, or folders to open when first asked for; the first opens the page.
+        uploads: people may upload checkpoints.
 
     Raises ValueError for a first checkpoint without any attention.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint | Path]) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint | Path], uploads: bool = False) -> None:
         super().__init__(checkpoints)
+        self.uploads = uploads
         self._scenes = Bounded[Source, dict[str, Any]](SCENES, leaving=_withdraw)
         self._labs = Bounded[str, dict[str, Any]](64)
+        self._saved = Bounded[str, Path](SAVED, leaving=published.withdraw)
         published.clear()
         self._lab("")
 
@@ -59,7 +65,39 @@ class Studio(Workshop):
         """{"figure", "snapshots"} of {"checkpoint"}: how training went, or {"error": words}."""
         return answer(lambda: self._timeline(Source.from_json(request).checkpoint))
 
+    def save(self, request: Any) -> dict[str, Any]:
+        """{"path", "name"} of a file with what {"state", "kind", "pane"} shows, or {"error"}."""
+        return answer(lambda: self._save(request))
+
+    def about(self, name: Any) -> dict[str, Any]:
+        """What there is to know about a checkpoint, or {"error"}."""
+        return answer(lambda: self._about(Source.from_json({"checkpoint": name or ""}).checkpoint))
+
+    def upload(self, request: Any) -> dict[str, Any]:
+        """{"checkpoint": its name} of an uploaded file {"path"}, or {"error": words}."""
+        return answer(lambda: self._upload(request))
+
     # ---- How
+
+    def _about(self, name: str) -> dict[str, Any]:
+        return about_checkpoint(self.networks.checkpoint(name))
+
+    def _upload(self, request: Any) -> dict[str, Any]:
+        if not self.uploads:
+            raise ValueError("This page takes no checkpoints; start app.py with --uploads.")
+        name, checkpoint = uploaded_checkpoint(request)
+        self.networks.invite(name, checkpoint)
+        self._lab(name)  # refuses a model without attention
+        return {"checkpoint": name}
+
+    def _save(self, request: Any) -> dict[str, Any]:
+        if not isinstance(request, Mapping):
+            raise ValueError(f"expected an object, not {short(request)}")
+        kind = request.get("kind")
+        content, name = keep(self, request.get("state"), kind, request.get("pane", 0))
+        path = published.publish_as(name, content)
+        self._saved.obtain(str(path), lambda: path)
+        return {"path": str(path), "name": name}
 
     def _drop(self, request: Any) -> dict[str, Any]:
         # Fitted for every checkpoint at once, since the file itself is not kept.
@@ -100,6 +138,8 @@ class Studio(Workshop):
             "checkpoints": self.networks.names,
             "class_names": list(checkpoint.class_names),
             "snapshots": list(checkpoint.snapshots()),
+            "trained_images": checkpoint.training.get("images"),
+            "uploads": self.uploads,
             "real": len(self.real(name)),
             "discriminator": checkpoint.discriminator is not None,
             **lab_of(layers, opening.to_json()),
