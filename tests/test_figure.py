@@ -13,56 +13,19 @@ import pytest
 from matplotlib import rc_context, rcParams
 from PIL import Image
 from planted import KINDS, planted_sample
+from stills import PINS, SVG, away_from_mark, boxes, inside, panels, pixels, rgb, texts
 
 from viz import lettering
 from viz.colour import PIN_COLOURS, colour_table, scale_top
 from viz.drawing import bar_labels, format_multiple
-from viz.figure import StillFigure, figure
-from viz.layout import DOTS_PER_INCH, MARGIN, BlockLayout, Box
+from viz.figure import figure
+from viz.layout import DOTS_PER_INCH, MARGIN, BlockLayout
 from viz.lettering import legible, text_width, wrap
-
-SVG = "{http://www.w3.org/2000/svg}"
-PINS = [(0, 0), (3, 5), (2, 1), (1, 3), (3, 0), (0, 4), (2, 4), (1, 1)]
 
 
 @pytest.fixture(scope="module")
 def sample():
     return planted_sample()
-
-
-def pixels(still: StillFigure) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(still.render("png"))).convert("RGB"))
-
-
-def boxes(still: StillFigure) -> BlockLayout:
-    (block,) = still.blocks
-    pins, size = len(block.layers[0].pins), block.image.shape[:2]
-    return BlockLayout.of(pins, size, len(block.layers), own_scale=still.look.scale == "own")
-
-
-def panels(still: StillFigure) -> list[Box]:
-    return [box for row in boxes(still).panels for box in row]
-
-
-def inside(page: np.ndarray, box: Box) -> np.ndarray:
-    return page[box.top : box.bottom, box.left : box.right]
-
-
-def rgb(colour: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(colour[1:]))
-
-
-def away_from_mark(still: StillFigure, index: int, box: Box) -> np.ndarray:
-    """Where neither the outline of the query cell nor anything else is drawn over the map."""
-    layer = still.blocks[0].layers[0]
-    (row, col), grid, room = layer.pins[index], layer.query_grid, 16
-    free = np.ones((box.height, box.width), dtype=bool)
-    top, bottom = row * box.height / grid.height, (row + 1) * box.height / grid.height
-    left, right = col * box.width / grid.width, (col + 1) * box.width / grid.width
-    free[
-        max(0, int(top) - room) : int(bottom) + room, max(0, int(left) - room) : int(right) + room
-    ] = False
-    return free
 
 
 # Pixels
@@ -235,10 +198,6 @@ def test_whole_dots_per_pixel_where_pixels_are_seen():
 
 
 # Words
-
-
-def texts(svg: bytes) -> list[str]:
-    return [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
 def test_the_figure_says_what_it_shows(sample):

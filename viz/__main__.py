@@ -239,7 +239,10 @@ def save(options: argparse.Namespace) -> None:
     from .workshop import Workshop
 
     recipe = None if options.recipe is None else _read(options.recipe)
-    folders: list[Any] = [_opened(given) for given in options.checkpoint or [CHECKPOINT]]
+    given = options.checkpoint or [CHECKPOINT]
+    if recipe is None and len(given) > 1:
+        raise ValueError(f"--checkpoint is given {len(given)} times; only recipes need several")
+    folders: list[Any] = [_opened(one) for one in given]
     if recipe is not None and not options.checkpoint:
         folders = sorted(file.parent for file in CHECKPOINTS.glob("*/config.json"))
     workshop = Workshop(folders)
