@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -66,6 +67,24 @@ class Visit:
         """The cell {row, col} whose map lies over the large image."""
         self.frame()
         return self.page.evaluate(f"{EXPLORER}.preview")
+
+
+def with_query(address: str, query: str) -> str:
+    return f"{address.rstrip('/')}/?{query}"
+
+
+def shown(opened: Visit, pane: int = 0) -> np.ndarray:
+    """(H, W, 3) of a pane's large image, pixel by pixel."""
+    height, width, data = opened.page.evaluate(
+        """(pane) => {
+          const canvas = document.querySelectorAll(".picture > .image")[pane];
+          const { width, height } = canvas;
+          const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+          return [height, width, Array.from(data)];
+        }""",
+        pane,
+    )
+    return np.array(data, np.uint8).reshape(height, width, 4)[:, :, :3]
 
 
 @contextmanager

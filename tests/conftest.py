@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -30,3 +31,34 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=system, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """The folder of a small checkpoint with everything, under a hostile name."""
+    from served import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("checkpoints") / "<b>tiny")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tiny):
+    from sagan_core import load_checkpoint
+
+    return load_checkpoint(tiny)
+
+
+@pytest.fixture(scope="session")
+def page(tiny, tmp_path_factory):
+    """That checkpoint and one without classes, served as the page."""
+    from served import make_generator, served
+
+    from sagan_core import SAGANConfig, load_checkpoint, save_checkpoint
+
+    plain = SAGANConfig(
+        resolution=32, width=8, latent_size=8, attention=(16,), discriminator_attention=()
+    )
+    other = tmp_path_factory.mktemp("more") / "colour"
+    save_checkpoint(other, make_generator(plain))
+    with served(load_checkpoint(tiny), other) as page:
+        yield page

@@ -97,8 +97,9 @@ const asksForAnother = (query) => ["class", "seed", "truncation", "layer", "chec
 
 function readSource(query, prefix, usual, lab) {
   const get = (name) => query.get(prefix + name);
-  const source = { ...usual };
-  if (get("checkpoint")) source.checkpoint = get("checkpoint").slice(0, 200); // one that was uploaded is on no list
+  const checkpoint = get("checkpoint")?.slice(0, 200) || usual.checkpoint; // one that was uploaded is on no list
+  // Another checkpoint has other classes, layers and snapshots.
+  const source = checkpoint === usual.checkpoint ? { ...usual } : wholeSource({ checkpoint, seed: usual.seed });
   const classes = source.checkpoint === lab.checkpoint ? lab.class_names.length : Infinity;
   source.seed = whole(get("seed"), lab.max_seed) ?? source.seed;
   if (classes) source.label = whole(get("class"), classes - 1) ?? source.label;

@@ -18,6 +18,8 @@ export class Controls {
   bind(control) {
     const path = control.dataset.bind;
     if (control.type === "radio") control.name = `${this.unique}-${path}`;
+    // The label's text has the options in it, too.
+    if (control.type === "select-one") control.setAttribute("aria-label", control.closest("label").firstChild.textContent.trim());
     const event = control.type === "range" ? "input" : "change";
     control.addEventListener(event, () => {
       const value = read(control);
@@ -83,8 +85,10 @@ export class Controls {
     if (slot.names === names) return;
     slot.names = names;
     const path = `${slot.dataset.class}.label`;
+    const title = slot.closest("label").firstChild.textContent.trim();
     if (names.length <= SEARCHED) {
       const select = document.createElement("select");
+      select.setAttribute("aria-label", title);
       fillSelect(select, names.map((name, index) => [String(index), name]));
       select.addEventListener("change", () => this.change(path, Number(select.value), path));
       slot.replaceChildren(select);
@@ -92,6 +96,7 @@ export class Controls {
       return;
     }
     const input = document.createElement("input");
+    input.setAttribute("aria-label", title);
     const list = document.createElement("datalist");
     list.id = `${this.unique}-${path}`;
     input.setAttribute("list", list.id);
@@ -124,8 +129,8 @@ export class Controls {
     else if (control.dataset.scale === "log") control.value = Math.log10(value);
     else if (control !== document.activeElement || control.type !== "number" || Number(control.value) !== value) control.value = String(value);
     if (control.type === "range") {
-      const output = control.closest("label").querySelector("output");
-      if (output) output.textContent = control.dataset.unit ? `${Number(value.toFixed(2))}${control.dataset.unit}` : Number(value.toPrecision(3));
+      const shown = control.closest("label").querySelector(".amount-now");
+      if (shown) shown.textContent = control.dataset.unit ? `${Number(value.toFixed(2))}${control.dataset.unit}` : Number(value.toPrecision(3));
       if (control.back) control.back.hidden = value === this.usual(path);
     }
   }

@@ -481,8 +481,8 @@ class Explorer {
     const sliders = layers.map(({ name, label, learnt_gamma: gamma }) => {
       const line = document.createElement("div");
       line.className = "line slider";
-      line.innerHTML = `<label><span></span><output></output><input type="range" min="-2" max="2" step="0.05" data-unit="×"></label>`;
-      line.querySelector("span").textContent = layers.length > 1 ? `Gamma, ${label}` : "Gamma";
+      line.innerHTML = `<label><span class="name"></span><span class="amount-now"></span><input type="range" min="-2" max="2" step="0.05" data-unit="×"></label>`;
+      line.querySelector(".name").textContent = layers.length > 1 ? `Gamma, ${label}` : "Gamma";
       line.title = `Learnt: ${Number(gamma.toPrecision(3))}`;
       const input = line.querySelector("input");
       input.dataset.bind = `source.gamma/${name}`;

@@ -29,7 +29,7 @@ export class Timeline {
     const at = Math.max(0, stops.findIndex((stop) => stop === wholeSource(state.source).weights));
     this.slider.value = at;
     const words = this.words(stops[at]);
-    this.slider.closest("label").querySelector("output").textContent = words;
+    this.slider.closest("label").querySelector(".amount-now").textContent = words;
     this.slider.setAttribute("aria-valuetext", words);
     this.mark(stops[at]);
     if (this.element.open) this.prefetch();
