@@ -373,9 +373,9 @@ def launched(folder: Path, port: int):
         assert server.stdout
         yield next(line.split()[-1] for line in server.stdout if "http://" in line)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()  # an interrupt is ignored where the tests run in the background
         server.communicate(timeout=20)
-    assert server.returncode in (0, -signal.SIGINT, 130)
+    assert server.returncode in (0, -signal.SIGTERM)
 
 
 def test_from_launch_to_a_live_hover_and_over_a_restart(chromium, tiny):
