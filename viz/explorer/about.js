@@ -1,9 +1,9 @@
 // What there is to know about the checkpoint that is open, and opening another from a file.
 
 export class About {
-  /** `element` is its part of the page; `page` gives lab(), opened(name) and complain(words). */
-  constructor(element, { loader, page }) {
-    Object.assign(this, { element, loader, page });
+  /** `element` is its part of the page; `page` is what the explorer lets its parts see and do. */
+  constructor(element, page) {
+    Object.assign(this, { element, page });
     this.find = (selector) => element.querySelector(selector);
     element.addEventListener("toggle", () => element.open && this.show());
     const file = this.find(".theirs");
@@ -16,7 +16,7 @@ export class About {
     if (!this.element.open || this.told === checkpoint) return;
     this.told = checkpoint;
     try {
-      this.tell(await this.loader.ask("about", checkpoint));
+      this.tell(await this.page.loader.ask("about", checkpoint));
     } catch (error) {
       this.told = null;
       this.find(".recognised").textContent = error.message;
@@ -42,10 +42,10 @@ export class About {
     const bar = this.find("progress");
     bar.hidden = false;
     try {
-      const path = await upload(`${this.loader.root}upload`, file, (part) => { bar.value = part; });
+      const path = await upload(`${this.page.loader.root}upload`, file, (part) => { bar.value = part; });
       bar.removeAttribute("value"); // how long opening takes nobody knows
-      const { checkpoint } = await this.loader.ask("upload_checkpoint", { path });
-      this.page.opened(checkpoint);
+      const { checkpoint } = await this.page.loader.ask("upload_checkpoint", { path });
+      this.page.set("source.checkpoint", checkpoint);
     } catch (error) {
       this.page.complain(`This file cannot be opened. ${sentence(error.message)}`);
     }

@@ -47,24 +47,36 @@ class Explorer {
     this.panes = [this.addPane(this.find(".pane"))];
     this.controls = new Controls(this.root, (path, content, by) => this.set(path, content, by));
     this.controls.defaults = this.defaults;
-    this.timeline = new Timeline(this.find("[data-part=training]"), {
-      loader: this.loader,
-      plotly: () => this.loader.address(value.plotly),
-      page: {
-        state: () => this.now,
-        lab: () => this.lab,
-        chosen: (weights) => this.set("source.weights", weights, "snapshot"),
-      },
-    });
-    this.about = new About(this.find("[data-part=checkpoint]"), {
-      loader: this.loader,
-      page: {
-        lab: () => this.lab,
-        opened: (checkpoint) => this.set("source.checkpoint", checkpoint),
-        complain: (words) => this.complain(words),
-      },
-    });
+    const { page } = this;
+    this.parts = [
+      new Timeline(this.find("[data-part=training]"), page),
+      new About(this.find("[data-part=checkpoint]"), page),
+    ];
     this.listen();
+  }
+
+  /**
+   * What the parts of the page may see and do. Each part has show(), called when the state, the
+   * scene or the chosen pin changed.
+   */
+  get page() {
+    return {
+      loader: this.loader,
+      plotly: () => this.loader.address(this.value.plotly),
+      state: () => this.now && this.state(),
+      lab: () => this.lab,
+      scene: () => this.panes[0].scene,
+      layer: () => this.panes[0].layer,
+      rowAt: (row, col) => this.rowAt(row, col),
+      pin: () => (this.now.points[this.selected] ? this.selected : this.now.points.length ? 0 : null),
+      choose: (index) => this.choose(index),
+      set: (path, content, by) => this.set(path, content, by),
+      complain: (words) => this.complain(words),
+    };
+  }
+
+  showParts() {
+    for (const part of this.parts) part.show();
   }
 
   // Opening
@@ -204,8 +216,7 @@ class Explorer {
     this.offerGammas();
     this.render();
     this.controls.show({ ...this.now, layer: this.panes[0].layer.name, other_layer: this.now.other_layer });
-    this.timeline.show(this.now);
-    this.about.show();
+    this.showParts();
     this.root.dataset.state = "ready";
     this.root.dataset.sample = this.panes[0].scene.id;
     if (this.opened && this.loader.server) showInAddress(this.state());
@@ -232,6 +243,7 @@ class Explorer {
     this.message("");
     this.render();
     this.controls.show({ ...this.now, layer: this.panes[0].layer.name });
+    this.showParts();
     if (this.loader.server) showInAddress(this.state());
   }
 
@@ -305,6 +317,7 @@ class Explorer {
   choose(index) {
     this.selected = index;
     this.paintPointer();
+    this.showParts();
     this.speak(index);
   }
 
@@ -345,6 +358,7 @@ class Explorer {
       removed: (index) => this.remove(index),
       focused: (index) => {
         this.selected = index;
+        this.showParts();
         if (!pane.markers.parent.children[index].matches(":focus-visible")) return;
         this.cursor = this.now.points[index];
         this.hover(this.cursor);

@@ -5,12 +5,9 @@ import { wholeSource } from "./state.js";
 const FRAME = 700; // milliseconds that a snapshot stays while playing
 
 export class Timeline {
-  /**
-   * `element` is the part of the controls; `page` gives state(), lab(), chosen(images | "trained")
-   * when a person picks a snapshot, and `loader`; `plotly()` is the address of plotly's script.
-   */
-  constructor(element, { loader, page, plotly }) {
-    Object.assign(this, { element, loader, page, plotly });
+  /** `element` is the part of the page; `page` is what the explorer lets its parts see and do. */
+  constructor(element, page) {
+    Object.assign(this, { element, page });
     this.find = (selector) => element.querySelector(selector);
     this.slider = this.find(".snapshot");
     this.slider.addEventListener("input", () => this.pick(Number(this.slider.value)));
@@ -23,8 +20,9 @@ export class Timeline {
     return [...this.page.lab().snapshots, "trained"];
   }
 
-  show(state) {
+  show() {
     const { stops } = this;
+    const state = this.page.state();
     this.slider.max = stops.length - 1;
     const at = Math.max(0, stops.findIndex((stop) => stop === wholeSource(state.source).weights));
     this.slider.value = at;
@@ -42,7 +40,7 @@ export class Timeline {
   }
 
   pick(at) {
-    this.page.chosen(this.stops[at]);
+    this.page.set("source.weights", this.stops[at], "snapshot");
   }
 
   async open() {
@@ -51,13 +49,13 @@ export class Timeline {
     if (this.drawn === lab.checkpoint) return;
     this.drawn = lab.checkpoint;
     try {
-      const [{ figure }] = await Promise.all([this.loader.ask("timeline", { checkpoint: lab.checkpoint }), script(this.plotly())]);
+      const [{ figure }] = await Promise.all([this.page.loader.ask("timeline", { checkpoint: lab.checkpoint }), script(this.page.plotly())]);
       if (!figure) return;
       const ink = getComputedStyle(this.element).color;
       figure.layout = { ...figure.layout, font: { ...figure.layout.font, color: ink } };
       await window.Plotly.newPlot(this.find(".curves"), figure.data, figure.layout, { displayModeBar: false, responsive: true });
       window.Plotly.Plots.resize(this.find(".curves")); // it measured before it had its place
-      this.show(this.page.state());
+      this.show();
     } catch (error) {
       this.drawn = null;
       this.find(".loading").textContent = `The curves could not be drawn: ${error.message}.`;
@@ -84,7 +82,7 @@ export class Timeline {
     for (const [index, weights] of stops.entries()) {
       this.find(".loading").textContent = `Loading ${index + 1} of ${stops.length}`;
       try {
-        await this.loader.fetch({ ...source, weights });
+        await this.page.loader.fetch({ ...source, weights });
       } catch (error) {
         this.fetched = null;
         this.find(".loading").textContent = error.message;
