@@ -2,6 +2,7 @@
 // stand, so that a sentence without a translation is still a sentence.
 
 let catalogue = {};
+let language = "en";
 
 /**
  * A sentence in the page's language; {name} in it becomes the value of that name.
@@ -13,7 +14,13 @@ export function say(sentence, values = {}) {
   return words.replace(/\{(\w+)\}/g, (hole, name) => (name in values ? String(values[name]) : hole));
 }
 
-/** Speak another language: {English sentence: translation}. */
-export function speak(translations) {
+/** Speak another language ("ko"), with {English sentence: translation}. */
+export function speak(name, translations) {
+  language = name;
   catalogue = translations;
+}
+
+/** What holds the same words in several languages, {en, ko}, in the page's own. */
+export function inLanguage(words) {
+  return words[language] ?? words.en;
 }
