@@ -1,6 +1,6 @@
 // Images that somebody picked, to begin with, and one that nobody picked beside them.
 
-import { inLanguage, say } from "./language.js";
+import { inLanguage, language, say } from "./language.js";
 import { sourceKey } from "./state.js";
 
 export class Openings {
@@ -16,8 +16,9 @@ export class Openings {
     const { openings, checkpoint } = this.page.lab();
     this.element.hidden = openings.length === 0;
     if (this.element.hidden) return;
-    if (this.offered !== checkpoint) this.offer(openings);
-    this.offered = checkpoint;
+    const offer = `${checkpoint} ${language()}`;
+    if (this.offered !== offer) this.offer(openings);
+    this.offered = offer;
     const { source } = this.page.state();
     const key = sourceKey(source);
     const at = openings.findIndex((one) => sourceKey(one.source) === key);

@@ -1,0 +1,4 @@
+// Korean for the lesson.
+
+export default {
+};
