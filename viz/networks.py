@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from sagan_core.attention import attention_layers
+from sagan_core.attention import SelfAttention, attention_layers
 from sagan_core.checkpoint import Checkpoint
 from sagan_core.engine import AnyDiscriminator, AnyGenerator
 from sagan_core.foreign import open_checkpoint
@@ -40,13 +40,17 @@ class Pair:
     discriminator: AnyDiscriminator | None
     lock: threading.Lock
 
+    def layers(self) -> dict[str, SelfAttention]:
+        """Every attention layer, the discriminator's with "discriminator." before their names."""
+        layers = attention_layers(self.generator)
+        if self.discriminator is not None:
+            others = attention_layers(self.discriminator).items()
+            layers |= {DISCRIMINATOR + name: layer for name, layer in others}
+        return layers
+
     def learnt(self) -> dict[str, float]:
         """Gamma of every attention layer, by name."""
-        gammas = {name: one.gamma.item() for name, one in attention_layers(self.generator).items()}
-        if self.discriminator is not None:
-            layers = attention_layers(self.discriminator).items()
-            gammas |= {DISCRIMINATOR + name: one.gamma.item() for name, one in layers}
-        return gammas
+        return {name: layer.gamma.item() for name, layer in self.layers().items()}
 
     def size(self) -> int:
         """Bytes of all weights."""

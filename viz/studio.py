@@ -20,6 +20,7 @@ from .kept import keep
 from .lab import lab_of
 from .openings import Opening, picture_address, read_openings
 from .source import Source, short
+from .steps import steps_json
 from .uploads import uploaded_checkpoint
 from .workshop import Workshop
 
@@ -73,6 +74,10 @@ class Studio(Workshop):
     def about(self, name: Any) -> dict[str, Any]:
         """What there is to know about a checkpoint, or {"error"}."""
         return answer(lambda: self._about(Source.from_json({"checkpoint": name or ""}).checkpoint))
+
+    def steps(self, request: Any) -> dict[str, Any]:
+        """Every number of one point of a layer, as `steps_json` has it, or {"error": words}."""
+        return answer(lambda: steps_json(self, request))
 
     def upload(self, request: Any) -> dict[str, Any]:
         """{"checkpoint": its name} of an uploaded file {"path"}, or {"error": words}."""

@@ -10,6 +10,7 @@ import { keepLanguage, language, say, speak, told, translate, wantedLanguage } f
 import { Loader } from "./loader.js";
 import { arrowStep, stepped } from "./markers.js";
 import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
+import { Making } from "./making.js";
 import { Openings } from "./openings.js";
 import { Pane } from "./pane.js";
 import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
@@ -50,6 +51,7 @@ class Explorer {
     const { page } = this;
     this.parts = [
       new Openings(this.find(".openings"), page),
+      new Making(this.find("[data-part=making]"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
     ];
