@@ -82,10 +82,13 @@ def server_functions(studio: Studio) -> list[Any]:
     def about(name: Any) -> dict[str, Any]:
         return studio.about(name)
 
+    def evidence(request: Any) -> dict[str, Any]:
+        return studio.evidence(request)
+
     def upload_checkpoint(request: Any) -> dict[str, Any]:
         return studio.upload(request)
 
-    return [scene, lab, drop, timeline, save, about, upload_checkpoint]
+    return [scene, lab, drop, timeline, save, about, evidence, upload_checkpoint]
 
 
 def _plotly_script() -> Path:
