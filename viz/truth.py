@@ -5,7 +5,9 @@ A probe, the forward pass of one image up to one layer, is made once and asked f
 
 from __future__ import annotations
 
+import base64
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 
 from sagan_core.attribution import Evidence, Probe, prepare
 from sagan_core.deletion import RANDOM_DRAWS
+from sagan_core.sample import to_uint8
 
 from .bounded import Bounded
 from .kept import Shown
@@ -53,6 +56,7 @@ class Truth:
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
         self._probes = Bounded[tuple[Source, str, bool], Probe](PROBE_BYTES, _bytes)
+        self._preparing, self._prepared = threading.Lock(), False
         self._answers = Bounded[Question, dict[str, Any]](ANSWERS)
 
     def evidence(self, request: Any) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class Truth:
         """
         question, made = self._read(request)
         if request.get("prepare") is True:
-            prepare()
+            self._prepare()
             self._probe(question, made)
             return {"ready": True}
         return self._answers.obtain(question, lambda: self._answer(question, made))
@@ -88,6 +92,7 @@ class Truth:
         return Question(made.source, shown.layers[0], pin, control), made
 
     def _answer(self, question: Question, made: Made) -> dict[str, Any]:
+        self._prepare()
         shuffled = question.control == "shuffled"
         probe = self._probe(question, made)
         if probe.tail.reason and question.control != "random":
@@ -97,7 +102,15 @@ class Truth:
                 found = probe.examine(question.pin, shuffled=shuffled)
         else:
             found = probe.examine(question.pin, shuffled=shuffled)
-        return {"control": question.control, **evidence_json(found)}
+        picture = _picture(probe) if question.control == "random" and found.region else None
+        return {"control": question.control, "image": picture, **evidence_json(found)}
+
+    def _prepare(self) -> None:
+        """What a process's first examination loads, by one thread."""
+        with self._preparing:
+            if not self._prepared:
+                prepare()
+            self._prepared = True
 
     def _probe(self, question: Question, made: Made) -> Probe:
         random = question.control == "random"
@@ -145,6 +158,14 @@ def evidence_json(found: Evidence) -> dict[str, Any]:
         "whole_network": found.whole_network,
         "seconds": _number(found.seconds),
     }
+
+
+def _picture(probe: Probe) -> dict[str, Any]:
+    """The image that a probe's network made."""
+    image = to_uint8(probe.tail.output[None])[0]
+    height, width, channels = image.shape
+    pixels = base64.b64encode(image.tobytes()).decode()
+    return {"height": height, "width": width, "channels": channels, "pixels": pixels}
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -12,6 +12,7 @@ import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
 import { Pane } from "./pane.js";
 import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
 import { Timeline } from "./timeline.js";
+import { Truth } from "./truth.js";
 import { describeCell, WHY_VALUES } from "./words.js";
 
 const HINT = "Move over the image to see where each point looked. Click to pin a point, drag a pin to move it.";
@@ -49,6 +50,7 @@ class Explorer {
     this.controls.defaults = this.defaults;
     const { page } = this;
     this.parts = [
+      new Truth(this.find("[data-part=truth]"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
     ];
@@ -72,6 +74,8 @@ class Explorer {
       choose: (index) => this.choose(index),
       set: (path, content, by) => this.set(path, content, by),
       complain: (words) => this.complain(words),
+      colours: () => ({ table: this.tables[this.now.colours], log: this.now.log, style: this.now.style }),
+      light: (cell, grid) => this.panes[0].light(cell, grid),
     };
   }
 

@@ -1,5 +1,6 @@
 // Over training: the same latents and pins at every snapshot, and the curves of training beside them.
 
+import { plot } from "./plot.js";
 import { wholeSource } from "./state.js";
 
 const FRAME = 700; // milliseconds that a snapshot stays while playing
@@ -49,12 +50,8 @@ export class Timeline {
     if (this.drawn === lab.checkpoint) return;
     this.drawn = lab.checkpoint;
     try {
-      const [{ figure }] = await Promise.all([this.page.loader.ask("timeline", { checkpoint: lab.checkpoint }), script(this.page.plotly())]);
-      if (!figure) return;
-      const ink = getComputedStyle(this.element).color;
-      figure.layout = { ...figure.layout, font: { ...figure.layout.font, color: ink } };
-      await window.Plotly.newPlot(this.find(".curves"), figure.data, figure.layout, { displayModeBar: false, responsive: true });
-      window.Plotly.Plots.resize(this.find(".curves")); // it measured before it had its place
+      const { figure } = await this.page.loader.ask("timeline", { checkpoint: lab.checkpoint });
+      await plot(this.find(".curves"), this.page.plotly(), figure);
       this.show();
     } catch (error) {
       this.drawn = null;
@@ -111,19 +108,4 @@ export class Timeline {
     this.playing = null;
     this.find(".play").textContent = "Play";
   }
-}
-
-const loaded = new Map();
-
-/** Load a classic script once. */
-function script(address) {
-  if (!loaded.has(address)) {
-    loaded.set(address, new Promise((resolve, reject) => {
-      const element = Object.assign(document.createElement("script"), { src: address });
-      element.addEventListener("load", resolve);
-      element.addEventListener("error", () => reject(new Error("plotly could not be loaded")));
-      document.head.append(element);
-    }));
-  }
-  return loaded.get(address);
 }
