@@ -7,10 +7,12 @@ const INKS = {
   dark: { top: "#56b4e9", nearest: "#f0a030", random: "#b8b8b8", band: "rgba(184,184,184,0.2)" },
 };
 const FAINT = "rgba(128,128,128,0.25)";
+const HEIGHT = 300;
+const MARGIN = { l: 52, r: 14, t: 10, b: 46 };
 const GREY = "rgb(128,128,128)";
 
-/** `height` is the end of the vertical axis, `element` where it will stand. */
-export function deletionFigure({ curve, unit, verdict }, height, element) {
+/** `end` is that of the vertical axis, `element` where it will stand. */
+export function deletionFigure({ curve, unit }, end, element) {
   const inks = INKS[brightness(getComputedStyle(element).color) > 0.5 ? "dark" : "light"];
   const { sizes, top, nearest, random, spread } = curve;
   const line = (y, colour, more = {}) => ({
@@ -35,13 +37,13 @@ export function deletionFigure({ curve, unit, verdict }, height, element) {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { size: 12 },
-      height: 300,
-      margin: { l: 52, r: 14, t: 10, b: 46 },
+      height: HEIGHT,
+      margin: MARGIN,
       hovermode: "x unified",
       hoverlabel: { bgcolor: "rgb(40,40,40)", font: { color: "white" } },
       xaxis: { ...axis, type: "log", tickvals: thinned(sizes), ticktext: thinned(sizes).map(String), title: { text: say("Places hidden, of {keys}", { keys }), font: { size: 12 } }, hoverformat: "d" },
-      yaxis: { ...axis, range: [0, height || verdict.least_effect], title: { text: unit === "logit" ? say("Change of the score") : say("Change (of 255 grey levels)"), font: { size: 12 } } },
-      annotations: labels(curves, sizes, height),
+      yaxis: { ...axis, range: [0, end], title: { text: unit === "logit" ? say("Change of the score") : say("Change (of 255 grey levels)"), font: { size: 12 } } },
+      annotations: labels(curves, sizes, { width: element.clientWidth - MARGIN.l - MARGIN.r, height: HEIGHT - MARGIN.t - MARGIN.b, end }),
     },
   };
 }
@@ -52,22 +54,66 @@ function thinned(sizes) {
   return sizes.filter((_, at) => (sizes.length - 1 - at) % step === 0);
 }
 
-/** A curve's name beside it, where it is furthest from the others; they all end in one point. */
-function labels(curves, sizes, height) {
-  const inside = sizes.map((_, at) => at).slice(1, -1);
+const LETTER = 6.9; // pixels, on average
+const ROW = 16;
+
+/**
+ * Each curve's name beside it, joined to it by a line where it stands apart: of all places the one
+ * that covers the least of the curves and of the other names. Sizes are in pixels.
+ */
+function labels(curves, sizes, { width, height, end }) {
+  const last = Math.log2(sizes.at(-1)) || 1;
+  const across = (size) => (Math.log2(size) / last) * width;
+  const down = (value) => (value / end) * height;
+  const points = curves.map(({ y }) => y.map((value, at) => ({ x: across(sizes[at]), y: down(value) })));
   const taken = [];
-  return curves.toReversed().map(({ name, y, colour }) => {
-    const gap = (at) => Math.min(height / 4, ...curves.filter((other) => other.y !== y).map((other) => Math.abs(other.y[at] - y[at])));
-    const free = (at) => !taken.some((other) => Math.abs(other.at - at) < 2 && Math.abs(other.y - y[at]) < height / 8);
-    const places = inside.filter(free);
-    const at = (places.length ? places : inside).reduce((best, one) => (gap(one) > gap(best) + 1e-9 ? one : best), (places.length ? places : inside)[0] ?? 0);
-    taken.push({ at, y: y[at] });
-    const above = curves.filter((other) => other.y[at] > y[at]).length <= (curves.length - 1) / 2;
+  return curves.toReversed().map(({ name, colour, y }, index) => {
+    const own = points[curves.length - 1 - index];
+    let best = null;
+    for (let at = 0; at < sizes.length; at++) {
+      for (const rise of [12, -12, 26, -26, 42, 60, 80, 104, 130]) {
+        for (const side of [-0.5, 0, 0.5]) {
+          const wide = LETTER * name.length;
+          const box = { x: own[at].x + side * wide, y: own[at].y + rise, wide };
+          const away = (curve) => Math.abs(heightAt(curve, box.x) - box.y);
+          const confusing = points.some((curve) => curve !== own && away(curve) < away(own) + 2) ? 60 : 0;
+          const cost = crowding(box, points, taken, width, height) + confusing + Math.abs(rise) / 4 + 4 * Math.abs(side);
+          if (!best || cost < best.cost) best = { cost, at, rise, side, box };
+        }
+      }
+    }
+    taken.push(best.box);
     return {
-      text: name, x: Math.log10(sizes[at]), y: y[at], font: { color: colour, size: 13 }, showarrow: false,
-      xanchor: above ? "right" : "left", yanchor: above ? "bottom" : "top", xshift: above ? -4 : 4, yshift: above ? 2 : -2,
+      text: name, x: Math.log10(sizes[best.at]), y: y[best.at], font: { color: colour, size: 13 },
+      showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: Math.abs(best.rise) > 20 ? colour : "rgba(0,0,0,0)", standoff: 3,
+      ax: best.box.x - own[best.at].x, ay: -best.rise,
     };
   });
+}
+
+/** How much of curves and other names a name at a box's middle covers; far outside is worst. */
+function crowding(box, points, taken, width, height) {
+  const left = box.x - box.wide / 2;
+  const right = box.x + box.wide / 2;
+  if (left < 0 || right > width || box.y < ROW / 2 || box.y > height - ROW / 2) return 1e6;
+  let cost = 0;
+  for (const other of taken) {
+    if (Math.abs(other.x - box.x) < (other.wide + box.wide) / 2 && Math.abs(other.y - box.y) < ROW) cost += 1e4;
+  }
+  for (const curve of points) {
+    for (let part = 0; part <= 10; part++) {
+      const gap = Math.abs(heightAt(curve, left + (part / 10) * box.wide) - box.y);
+      if (gap < ROW / 2 + 2) cost += 30;
+    }
+  }
+  return cost;
+}
+
+function heightAt(curve, x) {
+  const after = curve.findIndex((point) => point.x >= x);
+  if (after <= 0) return curve[after < 0 ? curve.length - 1 : 0].y;
+  const [from, to] = [curve[after - 1], curve[after]];
+  return from.y + ((to.y - from.y) * (x - from.x)) / (to.x - from.x || 1);
 }
 
 /** 0 to 1 of a colour "rgb(r, g, b)". */

@@ -6,6 +6,7 @@ import { coverCell } from "./draw.js";
 import { dressPin } from "./markers.js";
 import { Panels } from "./panels.js";
 import { plot } from "./plot.js";
+import { formatMultiple } from "./words.js";
 
 /** What the maps are called, by their names in the evidence. */
 export const NAMES = {
@@ -29,9 +30,14 @@ const VERDICTS = {
 };
 
 const HEADINGS = {
-  none: "",
+  none: "This map",
   random: "With random weights",
   shuffled: "With another point's query",
+};
+
+const ABOUT = {
+  none: "As the network is. The tests beside it show what the same figures are worth.",
+  random: "The same point in a network that has learnt nothing: its weights are shuffled. A test that praises this map praises any.",
 };
 
 export class Finding {
@@ -41,11 +47,11 @@ export class Finding {
     this.element = document.createElement("article");
     this.element.className = "finding";
     this.element.innerHTML = `
-      <header><h3 class="which"></h3><p class="about"></p>
-        <p class="verdict"><span class="badge" aria-hidden="true"></span><strong></strong></p><p class="reason"></p></header>
-      <ol class="panels"></ol><p class="legend"></p>
+      <div class="top"><h3 class="which"></h3><p class="about"></p></div>
+      <div><p class="verdict"><span class="badge" aria-hidden="true"></span><strong></strong></p><p class="reason"></p></div>
+      <ol class="panels"></ol><p class="legend reading"></p>
       <div class="numbers"><figure><figcaption></figcaption><div class="deletion" role="img"></div></figure>
-        <div class="agreement"><table><caption></caption><thead><tr></tr></thead><tbody></tbody></table></div></div>
+        <div class="agreement"><table><caption><strong></strong><br><span></span></caption><thead><tr></tr></thead><tbody></tbody></table></div></div>
       <p class="notes"></p>`;
     this.find = (selector) => this.element.querySelector(selector);
     this.panels = new Panels(this.find(".panels"));
@@ -55,6 +61,7 @@ export class Finding {
   async show(asked, evidence, scale, height) {
     const [rows, cols] = evidence.grid;
     this.grid = { height: rows, width: cols };
+    this.maps = evidence.maps;
     this.words(asked, evidence);
     this.paint(asked, evidence, scale);
     this.agreement(evidence.correlations);
@@ -70,25 +77,24 @@ export class Finding {
     const { control, verdict, unit, curve, shuffled_from: from } = evidence;
     this.element.dataset.control = control;
     this.element.dataset.verdict = verdict.kind;
-    this.find(".which").hidden = this.find(".about").hidden = control === "none";
     this.find(".which").textContent = say(HEADINGS[control]);
-    this.find(".about").textContent = control === "random"
-      ? say("The same place in a network that has learnt nothing: its weights are shuffled. A test that praises this map praises any map.")
-      : from ? say("The map of row {row}, column {col}, tested as if it were this point's. It should do worse if maps depend on the point.", { row: from[0], col: from[1] }) : "";
+    this.find(".about").textContent = from
+      ? say("The map of row {row}, column {col}, tested as if it were this point's. It should do worse if maps depend on the point.", { row: from[0], col: from[1] })
+      : say(ABOUT[control]);
     dressPin(this.find(".verdict .badge"), asked.index, asked.colour);
     this.find(".verdict strong").textContent = say(VERDICTS[verdict.kind]);
     this.find(".reason").textContent = reason(verdict, unit);
-    this.find(".legend").textContent = say("Each map shares the same total out over all places. At 1× a place gets an even share; all maps here have one scale.");
     this.find("figcaption").textContent = unit === "logit" ? say("Hiding places: how much the discriminator's score changes") : say("Hiding places: how much the patch changes");
     this.find(".deletion").setAttribute("aria-label", spoken(curve, unit));
     const notes = [];
     if (evidence.block > 1) notes.push(say("There are many places, so knock-out hid blocks of {side}×{side} of them first, and single places where those mattered most.", { side: evidence.block }));
     if (evidence.whole_network) notes.push(say("The whole network had to run for every test: {reason}.", { reason: evidence.whole_network }));
+    if (evidence.correlations.some(([, , value]) => value === null)) notes.push(say("–: a map that is the same everywhere puts places in no order."));
     this.find(".notes").textContent = notes.join(" ");
   }
 
   paint(asked, evidence, scale) {
-    const { owner, grid } = this;
+    const { grid } = this;
     const { queryGrid: own } = asked.layer;
     const [row, col] = evidence.pin;
     const image = evidence.image ? decoded(evidence.image) : asked.scene.image;
@@ -107,7 +113,6 @@ export class Finding {
       panel.querySelector(".meaning").textContent = nothing ? say("Nothing had any effect.") : say(MEANINGS[name]);
     });
     this.find(".panels").style.setProperty("--pin", asked.colour.colour);
-    owner.page.light(null);
   }
 
   /** A panel gets what lights a place up, and its meaning. */
@@ -126,18 +131,27 @@ export class Finding {
     panel.append(Object.assign(document.createElement("p"), { className: "meaning" }));
   }
 
+  /** Light a place up in all maps and say what they have there; null for none. */
   light(cell) {
+    this.find(".reading").textContent = cell ? this.reading(cell) : say("Each map shares out the same total. At 1× a place gets an even share; all maps here have one scale. Point at a place: it lights up in all maps.");
     for (const lit of this.element.querySelectorAll(".lit")) {
       lit.hidden = !cell;
       if (cell) coverCell(lit, cell, this.grid);
     }
   }
 
+  reading({ row, col }) {
+    const at = row * this.grid.width + col;
+    const values = Object.entries(NAMES).map(([name, title]) => `${say(title)} ${formatMultiple(this.maps[name][at])}`);
+    return say("Row {row}, column {col}: {values}.", { row, col, values: values.join(", ") });
+  }
+
   /** The rank correlations as the lower half of a square. */
   agreement(correlations) {
     const names = Object.keys(NAMES);
     const value = (one, other) => correlations.find(([a, b]) => (a === one && b === other) || (a === other && b === one))[2];
-    this.find("caption").textContent = say("Do the maps rank the places alike? 1 is the same order, 0 no relation, −1 the reverse (Spearman's rank correlation).");
+    this.find("caption strong").textContent = say("Do the maps rank the places alike?");
+    this.find("caption span").textContent = say("1 is the same order, 0 no relation, −1 the reverse (Spearman's rank correlation).");
     this.find("thead tr").replaceChildren(document.createElement("td"), ...names.slice(0, -1).map((name) => header(name, "col")));
     this.find("tbody").replaceChildren(...names.slice(1).map((name, at) => {
       const row = document.createElement("tr");
@@ -172,6 +186,9 @@ function effect({ layer_effect: amount }, unit) {
     : say("Without the layer this patch changes by {amount} of 255 grey levels", { amount: short(amount) });
 }
 
+const OF_PATCH = "Hiding the places that the map ranks first changes the patch {ratio} times as much as hiding random places (random draws: 1 ± {spread}; {good} of {draws} did as well).";
+const OF_SCORE = "Hiding the places that the map ranks first changes the score {ratio} times as much as hiding random places (random draws: 1 ± {spread}; {good} of {draws} did as well).";
+
 /** The numbers that decide a verdict, in plain sentences. */
 export function reason(verdict, unit) {
   const layer = effect(verdict, unit);
@@ -179,7 +196,7 @@ export function reason(verdict, unit) {
   if (verdict.over_random === null) return say("Hiding places from this point changes nothing. {layer}.", { layer });
   const { over_random: ratio, random_spread: spread, draws_as_good: good, draws, nearest_over_random: nearest } = verdict;
   const numbers = { ratio: ratio.toFixed(1), spread: spread.toFixed(2), good, draws, nearest: nearest?.toFixed(1) };
-  const parts = [say("Hiding the places that the map ranks first changes {ratio} times as much as hiding random places (random draws: 1 ± {spread}; {good} of {draws} did as well).", numbers)];
+  const parts = [say(unit === "logit" ? OF_SCORE : OF_PATCH, numbers)];
   if (nearest !== null) parts.push(say("Hiding the nearest places: {nearest} times.", numbers));
   return [...parts, `${layer}.`].join(" ");
 }

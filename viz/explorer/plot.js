@@ -2,13 +2,18 @@
 
 let loading = null;
 
+/** Load what draws figures, before one is wanted; `address` is where plotly.js is. */
+export function preparePlot(address) {
+  loading ??= script(address);
+  return loading;
+}
+
 /**
  * Draw a figure {data, layout} in an element. `address` is where plotly.js is. Letters get the
  * colour of the element's text.
  */
 export async function plot(element, address, { data, layout }) {
-  loading ??= script(address);
-  await loading;
+  await preparePlot(address);
   const font = { ...layout.font, color: getComputedStyle(element).color };
   await window.Plotly.react(element, data, { ...layout, font }, { displayModeBar: false, responsive: true });
   window.Plotly.Plots.resize(element); // it measured before it had its place

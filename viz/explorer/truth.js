@@ -1,11 +1,11 @@
 // Is it true? The map of the chosen pin, tested when a person asks for it; nothing is computed before.
 
-import { Finding, NAMES } from "./finding.js";
+import { Finding } from "./finding.js";
 import { say } from "./language.js";
 import { arrowStep, dressPin, stepped } from "./markers.js";
 import { cellAt, scaleTop } from "./maths.js";
+import { preparePlot } from "./plot.js";
 import { sourceKey } from "./state.js";
-import { formatMultiple } from "./words.js";
 
 const KEPT = 16; // tests that are shown again without asking
 const CONTROLS = ["none", "random", "shuffled"];
@@ -43,7 +43,7 @@ export class Truth {
     if (!asked || this.prepared) return;
     this.prepared = true;
     try {
-      await this.ask(asked, { prepare: true });
+      await Promise.all([this.ask(asked, { prepare: true }), preparePlot(this.page.plotly())]);
     } catch {
       this.prepared = false; // the test will say what is wrong
     }
@@ -134,8 +134,8 @@ export class Truth {
     }
     const scale = { ...this.page.colours(), top: scaleTop(all.flatMap(({ maps }) => Object.values(maps))) };
     const height = Math.max(...all.map(({ curve, verdict }) => Math.max(verdict.least_effect, ...(curve.top ?? []), ...(curve.nearest ?? []), ...curve.random.map((mean, at) => mean + curve.spread[at]))));
+    parent.dataset.count = open.length; // the width of the diagrams follows
     all.forEach((evidence, at) => this.findings[at].show(asked, evidence, scale, 1.08 * height));
-    parent.dataset.many = open.length > 1;
     this.light(null);
   }
 
@@ -147,13 +147,6 @@ export class Truth {
     for (const finding of this.findings) finding.light(cell);
     const [height, width] = shown.found.get("none").grid;
     this.page.light(this.current ? cell : null, { height, width });
-    this.find(".reading").textContent = cell ? this.reading(cell, width) : say("Point at a place in a map: it lights up in all of them and in the image.");
-  }
-
-  reading({ row, col }, width) {
-    const { maps } = this.shown.found.get("none");
-    const values = Object.entries(NAMES).map(([name, title]) => `${say(title)} ${formatMultiple(maps[name][row * width + col])}`);
-    return say("Row {row}, column {col}: {values}.", { row, col, values: values.join(", ") });
   }
 
   pointed(event, grid) {
