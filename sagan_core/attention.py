@@ -161,9 +161,10 @@ def _hookable_layers(model: nn.Module, required: bool = True) -> dict[str, SelfA
             "changed; use the eager model it was made from"
         )
     # Where nothing was compiled torch._dynamo is not loaded, and loading it takes seconds.
-    dynamo = sys.modules.get("torch._dynamo")
+    # While another thread loads it, it is there without its class, and nothing is compiled yet.
+    optimized = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
     for name, module in model.named_modules():
-        compiled = dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+        compiled = isinstance(module, optimized)
         if compiled or module._compiled_call_impl is not None:
             raise RuntimeError(
                 f"{name or type(model).__name__} is compiled, and a compiled module skips hooks, "

@@ -48,11 +48,11 @@ from .deletion import (
     random_orders,
     rank_correlation,
 )
-from .engine import AnyDiscriminator, AnyGenerator
+from .engine import AnyDiscriminator, AnyGenerator, DescribedGenerator
 from .patch import Patch, distances, layer_effect, unit_of
 from .receptive_field import Region
 from .sample import Sample, latents
-from .tail import Tail, record_tail
+from .tail import Input, Tail, record_tail
 
 MAPS = ("attention", "value-weighted", "gradient", "knock-out")
 PAIRS = tuple(combinations(MAPS, 2))
@@ -115,7 +115,9 @@ def probe_sample(
     device = next(generator.parameters()).device
     z = (latents(generator, sample.seed, 1, sample.truncation) if z is None else z).to(device)
     label = None if sample.label is None else torch.tensor([sample.label], device=device)
-    return probe_layer(generator, layer, z, label)
+    # Some of these keep statistics by truncation, as `images_from` knows.
+    more = (sample.truncation,) if isinstance(generator, DescribedGenerator) else ()
+    return probe_layer(generator, layer, z, label, *more)
 
 
 def probe_image(
@@ -135,7 +137,7 @@ def probe_image(
     return probe_layer(discriminator, layer, pixels.float() / 127.5 - 1, labels)
 
 
-def probe_layer(network: nn.Module, layer: str, *inputs: Tensor | None) -> Probe:
+def probe_layer(network: nn.Module, layer: str, *inputs: Input) -> Probe:
     """Any network that gives an image in [-1, 1] or a logit, at one of its attention layers."""
     tail = record_tail(network, layer, *inputs)
     return Probe(tail, _lengths(network, tail))
@@ -146,10 +148,12 @@ def prepare() -> None:
 
     A page can have this behind it before somebody asks.
     """
-    with torch.random.fork_rng(devices=[]):
-        attention = SelfAttention(8, 1, 4)
-        nn.init.ones_(attention.gamma)
-        tiny = nn.Sequential(attention, nn.Conv2d(8, 1, 3, padding=1)).eval()
+    # Without a draw from the random state, which others may be using at the same time.
+    with torch.device("meta"):
+        tiny = nn.Sequential(SelfAttention(8, 1, 4), nn.Conv2d(8, 1, 3, padding=1)).eval()
+    tiny.to_empty(device="cpu")
+    for parameter in tiny.parameters():
+        nn.init.ones_(parameter)
     probe_layer(tiny, "0", torch.ones(1, 8, 4, 4)).examine((0, 0))
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from .attention import attention_layers, record_attention
+from .tail import Input
 
 SETTLING_BATCH, SETTLING_STEPS = 4, 8
 
 
-def randomised(network: nn.Module, *inputs: Tensor | None, seed: int = 0) -> nn.Module:
+def randomised(network: nn.Module, *inputs: Input, seed: int = 0) -> nn.Module:
     """A copy of a network that has learnt nothing: each tensor's numbers, shuffled.
 
     So every tensor keeps the distribution of its numbers. Batch and spectral norms are measured
@@ -38,14 +39,14 @@ def randomised(network: nn.Module, *inputs: Tensor | None, seed: int = 0) -> nn.
     return twin
 
 
-def _update_shares(network: nn.Module, inputs: tuple[Tensor | None, ...]) -> dict[str, float]:
+def _update_shares(network: nn.Module, inputs: tuple[Input, ...]) -> dict[str, float]:
     """Median of |gamma out| / |x| over positions, per layer in forward order."""
     with record_attention(network) as fields:
         network(*inputs)
     return {name: float(field.update_share().median()) for name, field in fields.items()}
 
 
-def _settle(network: nn.Module, inputs: tuple[Tensor | None, ...], rng: torch.Generator) -> None:
+def _settle(network: nn.Module, inputs: tuple[Input, ...], rng: torch.Generator) -> None:
     """Measure batch and spectral norms on random latents; the network ends in eval mode."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -53,10 +54,10 @@ def _settle(network: nn.Module, inputs: tuple[Tensor | None, ...], rng: torch.Ge
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean
     first, *others = (
-        None if tensor is None else tensor.expand(SETTLING_BATCH, *tensor.shape[1:])
-        for tensor in inputs
+        one.expand(SETTLING_BATCH, *one.shape[1:]) if isinstance(one, Tensor) else one
+        for one in inputs
     )
-    assert first is not None
+    assert isinstance(first, Tensor)
     network.train()
     for _ in range(SETTLING_STEPS):
         network(torch.randn(first.shape, generator=rng).to(first), *others)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +131,43 @@ def spherical(first: Tensor, second: Tensor, at: float) -> Tensor:
     return (mixed / math.sin(angle)).to(first.dtype).reshape(first.shape)
 
 
+class Start(NamedTuple):
+    """What a generator starts from.
+
+    Attributes:
+        seed, label: of the nearer end.
+        z: (1, latent_size), truncated already; None for the seed's own.
+        mixed: classes, and how far it is from the first to the second; None for one class.
+    """
+
+    seed: int
+    label: int | None
+    z: Tensor | None = None
+    mixed: tuple[int, int, float] | None = None
+
+
+def between(
+    generator: AnyGenerator, first: Place, second: Place, at: float, truncation: float = 1.0
+) -> Start:
+    """Where `generate_between` starts; with `mixed`, in a block of `mixed_classes`.
+
+    Raises ValueError for a value outside its range.
+    """
+    if not 0 <= at <= 1:
+        raise ValueError(f"at is {at}; it must be from 0 to 1")
+    places = [checked(generator, end.seed, end.label, truncation)[:2] for end in (first, second)]
+    seed, label = places[at >= 0.5]
+    if at in (0, 1) or places[0] == places[1]:
+        return Start(seed, label)
+    start, end = (latents(generator, one, 1) for one, _ in places)
+    z = truncation * spherical(start, end, at)
+    labels = [one for _, one in places if one is not None]
+    if not can_mix_classes(generator) or labels[0] == labels[1]:
+        return Start(seed, label, z)
+    near, far = labels if at < 0.5 else labels[::-1]
+    return Start(seed, label, z, (near, far, min(at, 1 - at)))
+
+
 def generate_between(
     generator: AnyGenerator, first: Place, second: Place, at: float, truncation: float = 1.0
 ) -> Sample:
@@ -141,20 +178,9 @@ def generate_between(
     (`can_mix_classes`) the class changes at the middle. The sample has the nearer end's seed and
     label. Raises ValueError for a value outside its range.
     """
-    if not 0 <= at <= 1:
-        raise ValueError(f"at is {at}; it must be from 0 to 1")
-    places = [checked(generator, end.seed, end.label, truncation)[:2] for end in (first, second)]
-    seed, label = places[at >= 0.5]
-    if at in (0, 1) or places[0] == places[1]:
-        return generate(generator, seed, label, truncation)
-    start, end = (latents(generator, one, 1) for one, _ in places)
-    z = truncation * spherical(start, end, at)
-    labels = [one for _, one in places if one is not None]
-    if not can_mix_classes(generator) or labels[0] == labels[1]:
-        return generate(generator, seed, label, truncation, z)
-    near, far = labels if at < 0.5 else labels[::-1]
-    with mixed_classes(generator, near, far, min(at, 1 - at)):
-        return generate(generator, seed, label, truncation, z)
+    start = between(generator, first, second, at, truncation)
+    with mixed_classes(generator, *start.mixed) if start.mixed else nullcontext():
+        return generate(generator, start.seed, start.label, truncation, start.z)
 
 
 def untrained(network: Network, seed: int = 1) -> Network:

@@ -82,13 +82,16 @@ def server_functions(studio: Studio) -> list[Any]:
     def about(name: Any) -> dict[str, Any]:
         return studio.about(name)
 
+    def evidence(request: Any) -> dict[str, Any]:
+        return studio.evidence(request)
+
     def steps(request: Any) -> dict[str, Any]:
         return studio.steps(request)
 
     def upload_checkpoint(request: Any) -> dict[str, Any]:
         return studio.upload(request)
 
-    return [scene, lab, drop, timeline, save, about, steps, upload_checkpoint]
+    return [scene, lab, drop, timeline, save, about, evidence, steps, upload_checkpoint]
 
 
 def _plotly_script() -> Path:

@@ -15,6 +15,7 @@ import { Openings } from "./openings.js";
 import { Pane } from "./pane.js";
 import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
 import { Timeline } from "./timeline.js";
+import { Truth } from "./truth.js";
 import { describeCell, whyValues } from "./words.js";
 
 const SPEAK_AFTER = 400; // milliseconds of rest before a changed pin is read aloud
@@ -51,6 +52,7 @@ class Explorer {
     const { page } = this;
     this.parts = [
       new Openings(this.find(".openings"), page),
+      new Truth(this.find("[data-part=truth]"), page),
       new Making(this.find("[data-part=making]"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
@@ -76,6 +78,8 @@ class Explorer {
       choose: (index) => this.choose(index),
       set: (path, content, by) => this.set(path, content, by),
       complain: (words) => this.complain(words),
+      colours: () => ({ table: this.tables[this.now.colours], log: this.now.log, style: this.now.style }),
+      light: (cell, grid) => this.panes[0].light(cell, grid),
     };
   }
 
