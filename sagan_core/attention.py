@@ -160,8 +160,8 @@ def _hookable_layers(model: nn.Module, required: bool = True) -> dict[str, SelfA
             "a TorchScript model runs no Python hooks, so its attention cannot be watched or "
             "changed; use the eager model it was made from"
         )
-    # Where nothing was compiled torch._dynamo is not loaded, and loading it takes seconds.
-    # While another thread is loading it, it is there without its class, and nothing is compiled yet.
+    # Where nothing was compiled torch._dynamo is not loaded, and loading it takes seconds. While
+    # another thread is loading it, it is there without its class, and nothing is compiled yet.
     optimized = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
     for name, module in model.named_modules():
         compiled = isinstance(module, optimized)

@@ -50,9 +50,9 @@ class Explorer {
     this.controls.defaults = this.defaults;
     const { page } = this;
     this.parts = [
-      new Truth(this.find("[data-part=truth]"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
+      new Truth(this.find("[data-part=truth]"), page),
     ];
     this.listen();
   }
