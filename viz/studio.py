@@ -18,6 +18,7 @@ from .bounded import Bounded
 from .curves import curves
 from .kept import keep
 from .lab import lab_of
+from .openings import Opening, picture_address, read_openings
 from .source import Source, short
 from .uploads import uploaded_checkpoint
 from .workshop import Workshop
@@ -131,8 +132,12 @@ class Studio(Workshop):
 
     def _describe(self, name: str) -> dict[str, Any]:
         checkpoint = self.networks.checkpoint(name)
-        opening = self.opening(name)
-        layers = self._scene(opening)["layers"]
+        openings = read_openings(checkpoint, name)
+        source = self.checked(openings[0].source) if openings else self.opening(name)
+        described = lab_of(self._scene(source)["layers"], source.to_json())
+        if openings:
+            first = openings[0].to_json()
+            described["defaults"] |= {"layer": first["layer"], "pins": first["pins"]}
         return {
             "checkpoint": name,
             "checkpoints": self.networks.names,
@@ -142,8 +147,15 @@ class Studio(Workshop):
             "uploads": self.uploads,
             "real": len(self.real(name)),
             "discriminator": checkpoint.discriminator is not None,
-            **lab_of(layers, opening.to_json()),
+            "openings": [self._offered(opening) for opening in openings],
+            **described,
         }
+
+    def _offered(self, opening: Opening) -> dict[str, Any]:
+        made = self.made(self.checked(opening.source))
+        if opening.layer not in made.fields:
+            raise ValueError(f"an opening is about {opening.layer}, which the model does not have")
+        return {**opening.to_json(), "picture": picture_address(made.image)}
 
 
 def _withdraw(scene: dict[str, Any]) -> None:

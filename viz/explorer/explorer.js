@@ -10,6 +10,7 @@ import { keepLanguage, language, say, speak, told, translate, wantedLanguage } f
 import { Loader } from "./loader.js";
 import { arrowStep, stepped } from "./markers.js";
 import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
+import { Openings } from "./openings.js";
 import { Pane } from "./pane.js";
 import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
 import { Timeline } from "./timeline.js";
@@ -48,6 +49,7 @@ class Explorer {
     this.controls.defaults = this.defaults;
     const { page } = this;
     this.parts = [
+      new Openings(this.find(".openings"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
     ];
@@ -173,12 +175,12 @@ class Explorer {
 
   /**
    * Change the value at a path, or several as an object; `by` names the control, so that one drag is
-   * one step back.
+   * one step back. An object may have `pins`, cells of the layer, or null for those of its image.
    */
   set(path, content, by = null) {
     if (!this.now) return;
     if (typeof path === "object") {
-      this.become({ ...this.now, ...path });
+      this.become({ ...this.now, ...path, source: wholeSource(path.source ?? this.now.source) });
       return;
     }
     if (valueAt(this.now, path) === content) return;
@@ -218,7 +220,9 @@ class Explorer {
       while (this.panes.length < scenes.length) this.panes.push(this.addPane(this.template.cloneNode(true)));
       while (this.panes.length > scenes.length) this.panes.pop().element.remove();
       scenes.forEach((scene, at) => { if (this.panes[at].scene !== scene) this.panes[at].show(scene); });
-      this.now = { ...state, source: scenes[0].source, other: state.other && scenes[1].source };
+      const { pins, ...rest } = state;
+      this.now = { ...rest, source: scenes[0].source, other: state.other && scenes[1].source };
+      if (pins !== undefined) this.now.points = this.pointsOf(pins ?? this.panes[0].layerNamed(rest.layer).suggested ?? [], rest.layer);
       await this.showState();
     } catch (error) {
       if (this.now === state) this.complain(error.message);

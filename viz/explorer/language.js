@@ -37,6 +37,11 @@ export function told(text) {
   return text;
 }
 
+/** What holds the same words in several languages, {en, ko}, in the page's own. */
+export function inLanguage(words) {
+  return words[spoken] ?? words.en;
+}
+
 function filled(words, values) {
   return words.replace(/\{(\w+)\}/g, (hole, name) => (name in values ? String(values[name]) : hole));
 }

@@ -4,6 +4,8 @@ export default {
   "See which regions of a generated image each of its points drew on.": "생성된 이미지의 각 점이 어느 영역을 참고했는지 살펴봅니다.",
   "Language": "언어",
   "Generated image": "생성된 이미지",
+  "Openings": "처음에 볼 이미지",
+  "A random seed and class": "무작위로 고른 시드와 클래스",
   "Unchanged": "바꾸기 전",
   "Difference": "차이",
   "Pins": "핀(pin)",
@@ -113,6 +115,9 @@ export default {
   "this list": "이 목록을 엽니다",
   "Close": "닫기",
 
+  "Opening {number}": "처음에 볼 이미지 {number}",
+  "Nobody picked this image: its seed and class are random.": "아무도 고르지 않은 이미지입니다. 시드와 클래스가 무작위입니다.",
+  "Picked by hand, because they show something. Random shows what is usual.": "무언가를 보여 주기 때문에 사람이 고른 이미지들입니다. ‘무작위로’를 누르면 보통의 경우가 보입니다.",
   "{count} classes": "클래스 {count}개",
   "no classes": "클래스 없음",
   "This file cannot be opened. {reason}": "이 파일은 열 수 없습니다. {reason}",
