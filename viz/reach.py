@@ -15,9 +15,9 @@ from .workshop import Workshop
 
 
 def reach(workshop: Workshop, request: Any) -> dict[str, Any]:
-    """{"top", "left", "rows", "cols", "grid"}: the part of a layer's grid that the middle pixel depends on.
+    """{"top", "left", "rows", "cols", "grid"} in cells: the part of a layer that one pixel sees.
 
-    Counted from the operations that follow the layer in the network itself, whatever its weights.
+    The pixel in the middle of the image, and the cells on which it depends. Counted from the operations that follow the layer in the network itself, whatever its weights.
 
     Args:
         request: {"checkpoint": its name, "layer": one of its generator's}.

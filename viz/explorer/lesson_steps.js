@@ -151,8 +151,8 @@ export default {
     {
       "question": "The attention weights of one point sum to 1 …",
       "choices": [
-        "over all keys: what this point looked at.",
-        "over all queries: who looked at this point.",
+        "over all keys, that is, what this point looked at.",
+        "over all queries, that is, who looked at this point.",
         "over all layers."
       ],
       "right": 0,

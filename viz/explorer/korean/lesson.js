@@ -99,7 +99,7 @@ export default {
   "Here a query has {channels} numbers, so 1/√d would be a temperature of {root}: set it, and see the map that a transformer's rule would draw. SAGAN leaves it out. Its queries are short, and training itself settles how large the dot products get.": "여기서 쿼리는 수 {channels}개로 되어 있으므로, 1/√d는 온도 {root}에 해당합니다. 그렇게 맞추면 트랜스포머의 규칙이 그릴 어텐션 맵이 보입니다. SAGAN에는 이것이 없습니다. 쿼리가 짧고, 내적이 얼마나 커질지는 학습 자체가 정합니다.",
   "The image stayed as it was: the slider is a what-if on the map. A network trained with another temperature would have learnt other weights.": "이미지는 그대로입니다. 온도 막대는 어텐션 맵에만 적용하는 가정입니다. 다른 온도로 학습한 신경망이라면 다른 가중치를 배웠을 것입니다.",
 
-  "Gamma starts at 0": "감마(gamma)는 0에서 시작한다",
+  "Gamma starts at 0": "0에서 시작하는 감마(gamma)",
   "What attention gathers is multiplied by one learnt number, gamma, and added to what came in: y = x + gamma · o.": "어텐션이 모은 것에 학습된 수 하나, 감마를 곱해 들어온 값에 더합니다: y = x + gamma · o.",
   "When training starts, gamma is 0. What does the layer do to the image then?": "학습을 시작할 때 감마는 0입니다. 그때 이 레이어는 이미지에 무엇을 합니까?",
   "It blurs the image, as all places are mixed.": "모든 곳을 섞으므로 이미지를 흐리게 합니다.",
@@ -131,8 +131,8 @@ export default {
   "A claim is worth something when one can say what would refute it. A counter-example with a link refutes it for everybody who opens the link.": "무엇이 나오면 틀린 것인지 말할 수 있어야 쓸모 있는 주장입니다. 링크가 달린 반례는 그 링크를 여는 모든 사람 앞에서 주장을 반박합니다.",
 
   "The attention weights of one point sum to 1 …": "한 점의 어텐션 가중치를 더하면 1이 되는 것은 …",
-  "over all keys: what this point looked at.": "모든 키에 대해서입니다. 이 점이 바라본 곳입니다.",
-  "over all queries: who looked at this point.": "모든 쿼리에 대해서입니다. 이 점을 바라본 곳입니다.",
+  "over all keys, that is, what this point looked at.": "모든 키에 대해서입니다. 이 점이 바라본 곳입니다.",
+  "over all queries, that is, who looked at this point.": "모든 쿼리에 대해서입니다. 이 점을 바라본 곳입니다.",
   "over all layers.": "모든 레이어에 대해서입니다.",
   "Softmax runs over the keys, once for every query. Nothing bounds a column: one key may be looked at by all points, or by none.": "소프트맥스는 쿼리마다 한 번씩, 키 전체에 대해 취합니다. 열의 합에는 제한이 없습니다. 모든 점이 보는 키도, 아무도 보지 않는 키도 있을 수 있습니다.",
   "A layer has 64 keys. On one of them a map shows 3× uniform. How much attention does it get?": "어떤 레이어에 키가 64개 있습니다. 그중 한 키에서 맵이 균등의 3×를 보입니다. 그 키는 어텐션을 얼마나 받습니까?",
