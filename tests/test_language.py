@@ -63,9 +63,19 @@ def said_by(module: Path) -> set[str]:
     return {json.loads(sentence) for sentence in SAID.findall(module.read_text(encoding="utf-8"))}
 
 
+def texts_of(data: object) -> set[str]:
+    """The sentences of the lesson: all of its texts but for the names of steps and acts."""
+    if isinstance(data, dict):
+        return set().union(*(texts_of(value) for key, value in data.items() if key != "name"))
+    if isinstance(data, list):
+        return set().union(*map(texts_of, data))
+    return {data} if isinstance(data, str) else set()
+
+
 def english_sentences() -> set[str]:
     modules = (said_by(module) for module in MODULES if module.name != "language.js")
-    return static_sentences().union({PURPOSE}, *modules)
+    lesson = texts_of(exported(FOLDER / "lesson_steps.js"))
+    return static_sentences().union({PURPOSE}, lesson, *modules)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,7 @@ def test_translations_have_the_same_holes_and_are_used(file):
         assert words.strip(), sentence
         assert sorted(HOLE.findall(sentence)) == sorted(HOLE.findall(words)), sentence
     assert f'"./korean/{file.name}"' in (FOLDER / "korean.js").read_text(encoding="utf-8")
-    if file.name == "page.js":
+    if file.name in ("page.js", "lesson.js"):
         assert sorted(exported(file).keys() - english_sentences()) == []
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 EXPLORER = Path(__file__).parent / "explorer"
 FOLDERS = {"ko": EXPLORER / "korean"}
@@ -25,8 +27,9 @@ def catalogue(language: str) -> dict[str, str]:
     return sentences
 
 
-def exported(module: Path) -> dict[str, str]:
+def exported(module: Path) -> dict[str, Any]:
     """What a module of nothing but data exports: `export default {...};`, written as JSON."""
     text = module.read_text(encoding="utf-8")
-    found: dict[str, str] = json.loads(text.partition("export default ")[2].rstrip().rstrip(";"))
+    data = re.sub(r",?\s*\}[;\s]*$", "}", text.partition("export default ")[2])
+    found: dict[str, Any] = json.loads(data)
     return found

@@ -91,7 +91,10 @@ def server_functions(studio: Studio) -> list[Any]:
     def upload_checkpoint(request: Any) -> dict[str, Any]:
         return studio.upload(request)
 
-    return [scene, lab, drop, timeline, save, about, evidence, steps, upload_checkpoint]
+    def reach(request: Any) -> dict[str, Any]:
+        return studio.reach(request)
+
+    return [scene, lab, drop, timeline, save, about, evidence, steps, reach, upload_checkpoint]
 
 
 def _plotly_script() -> Path:

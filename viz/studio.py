@@ -19,6 +19,7 @@ from .curves import curves
 from .kept import keep
 from .lab import lab_of
 from .openings import Opening, picture_address, read_openings
+from .reach import reach
 from .source import Source, short
 from .steps import steps_json
 from .truth import Truth
@@ -88,6 +89,10 @@ class Studio(Workshop):
     def upload(self, request: Any) -> dict[str, Any]:
         """{"checkpoint": its name} of an uploaded file {"path"}, or {"error": words}."""
         return answer(lambda: self._upload(request))
+
+    def reach(self, request: Any) -> dict[str, Any]:
+        """How many cells of {"checkpoint", "layer"} one pixel can draw on, or {"error"}."""
+        return answer(lambda: reach(self, request))
 
     # ---- How
 

@@ -7,6 +7,7 @@ import { paintOn, randomCells } from "./blocking.js";
 import { Controls } from "./controls.js";
 import { colourTable } from "./draw.js";
 import { keepLanguage, language, say, speak, told, translate, wantedLanguage } from "./language.js";
+import { Lesson } from "./lesson.js";
 import { Loader } from "./loader.js";
 import { arrowStep, stepped } from "./markers.js";
 import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
@@ -52,6 +53,7 @@ class Explorer {
     const { page } = this;
     this.parts = [
       new Openings(this.find(".openings"), page),
+      new Lesson(this.find("[data-part=lesson]"), page),
       new Truth(this.find("[data-part=truth]"), page),
       new Making(this.find("[data-part=making]"), page),
       new Timeline(this.find("[data-part=training]"), page),

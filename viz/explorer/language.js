@@ -37,6 +37,11 @@ export function told(text) {
   return text;
 }
 
+/** What holds the same words in several languages, {en, ko}, in the page's own. */
+export function inLanguage(words) {
+  return words[spoken] ?? words.en;
+}
+
 function filled(words, values) {
   return words.replace(/\{(\w+)\}/g, (hole, name) => (name in values ? String(values[name]) : hole));
 }
@@ -105,9 +110,4 @@ function rewrite(node, place, present, write) {
   const words = `${start}${say(sentence)}${end}`;
   written.set(node, { ...written.get(node), [place]: { english, words } });
   if (words !== present) write(words);
-}
-
-/** What holds the same words in several languages, {en, ko}, in the page's own. */
-export function inLanguage(words) {
-  return words[spoken] ?? words.en;
 }
