@@ -47,7 +47,7 @@ export class Finding {
     this.element = document.createElement("article");
     this.element.className = "finding";
     this.element.innerHTML = `
-      <div class="top"><h3 class="which"></h3><p class="about"></p></div>
+      <div class="comparing"><h3 class="which"></h3><p class="about"></p></div>
       <div><p class="verdict"><span class="badge" aria-hidden="true"></span><strong></strong></p><p class="reason"></p></div>
       <ol class="panels"></ol><p class="legend reading"></p>
       <div class="numbers"><figure><figcaption></figcaption><div class="deletion" role="img"></div></figure>
