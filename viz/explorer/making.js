@@ -7,7 +7,6 @@ import { arrowStep, stepped } from "./markers.js";
 import { cellAt, UNIT } from "./maths.js";
 import { figure, paintSigned, signedTop, Strip } from "./strip.js";
 import { sourceKey } from "./state.js";
-import { formatMultiple } from "./words.js";
 
 const BARS = 32;
 const TERMS = 3; // largest products that are written out
@@ -246,7 +245,7 @@ export class Making {
     const place = say("row {row}, column {col}", cell);
     this.find(".calculation").textContent = say("Key at {place}: {terms} = {sum}", { place, terms: shown + more, sum: figure(arrays.logits[key]) });
     const weight = arrays.weights[key];
-    this.find(".share").textContent = say("Key at {place}: {weight} of the attention, {multiple} uniform.", { place, weight: figure(weight), multiple: formatMultiple(weight * keys) });
+    this.find(".share").textContent = say("Key at {place}: {weight} of the attention, {multiple} uniform.", { place, weight: figure(weight), multiple: `${figure(weight * keys)}×` });
     this.tabulate();
   }
 
@@ -266,8 +265,18 @@ export class Making {
       return line;
     });
     const body = this.find(".bycalculator tbody");
-    body.replaceChildren(...rows);
+    body.replaceChildren(...rows, ...this.rest(chosen.filter((k) => !blocked.has(k)), allowed.length, most, total));
     this.find(".bycalculator caption").textContent = say("Check it with a calculator: take the largest s from all, exp, and divide by the sum over all {count} keys, {total}.", { count: allowed.length, total: figure(total) });
+  }
+
+  /** The lines below the keys that are listed: the others together, and what all of them come to. */
+  rest(listed, count, most, total) {
+    if (!count) return [];
+    const { logits, weights } = this.arrays;
+    const power = total - listed.reduce((sum, k) => sum + Math.exp(logits[k] - most), 0);
+    const share = weights.reduce((sum, weight) => sum + weight, 0) - listed.reduce((sum, k) => sum + weights[k], 0);
+    const others = tableRow([say("the other {count}", { count: count - listed.length }), "", "", figure(Math.max(0, power)), figure(Math.max(0, share))]);
+    return [others, tableRow([say("all {count}", { count }), "", "", figure(total), "1"])];
   }
 
   drawBars() {

@@ -32,10 +32,10 @@ export function paintSigned(canvas, values, width, top, faint = () => false) {
   context.putImageData(data, 0, 0);
 }
 
-/** 0.04217 -> "0.0422", -3.2 -> "−3.2": three digits, a minus sign that is one. */
+/** 0.042173 -> "0.04217", -3.2 -> "−3.2": exact to a thousandth, and a minus sign that is one. */
 export function figure(value) {
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(3) : String(Number(value.toPrecision(4)));
   return text.replaceAll("-", "−");
 }
 
