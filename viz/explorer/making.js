@@ -27,8 +27,8 @@ const STEPS = [
   { name: "x", title: "The point", formula: XJ, words: "The network holds {channels} numbers for this point: its features. They go into the layer." },
   { name: "query", title: "Its query", formula: `${of("g", XJ)}<mo>=</mo>${sub("W", letter("g"))}${XJ}`, words: "A 1×1 convolution makes {width} numbers of them: what this point looks for." },
   { name: "key", title: "The keys", formula: `${of("f", XI)}<mo>=</mo>${sub("W", letter("f"))}${XI}`, words: "Another 1×1 convolution makes {width} numbers for every place: what can be found there. Point at a place to choose its key." },
-  { name: "logits", title: "Query times key", formula: `${S}<mo>=</mo><msup>${of("f", XI)}<mi>T</mi></msup>${of("g", XJ)}`, words: "Each key is multiplied with the query, number by number, and added up: large where they fit. Nothing is divided by √d here." },
-  { name: "weights", title: "Softmax", formula: `${BETA}<mo>=</mo><mfrac>${exp(S)}<mrow>${SUM}${exp(S)}</mrow></mfrac>`, words: "The softmax makes shares of them that sum to 1: how much of its attention the point gives to each place. Uniform attention would give each of the {keys} places {share}." },
+  { name: "logits", title: "Query times key", formula: `${S}<mo>=</mo><msup><mrow>${of("f", XI)}</mrow><mi>T</mi></msup>${of("g", XJ)}`, words: "Each key is multiplied with the query, number by number, and added up: large (red) where they fit. Nothing is divided by √d here." },
+  { name: "weights", title: "Softmax", formula: `${BETA}<mo>=</mo><mfrac><mrow>${exp(S)}</mrow><mrow>${SUM}${exp(S)}</mrow></mfrac>`, words: "The softmax makes shares of them that sum to 1: how much of its attention the point gives to each place. Uniform attention would give each of the {keys} places {share}." },
   { name: "mixed", title: "The weighted sum of values", formula: `${SUM}${BETA}${of("h", XI)}`, words: "A third 1×1 convolution gives every place {values} numbers, its value. Each is taken by its share, and they are added up." },
   { name: "out", title: "The output convolution", formula: `${sub("o", letter("j"))}<mo>=</mo>${letter("v")}<mrow><mo>(</mo>${SUM}${BETA}${of("h", XI)}<mo>)</mo></mrow>`, words: "A last 1×1 convolution makes {channels} numbers of the sum, as many as the point came with." },
   { name: "y", title: "Times gamma, plus the point", formula: `${sub("y", letter("j"))}<mo>=</mo><mi>γ</mi>${sub("o", letter("j"))}<mo>+</mo>${XJ}`, words: "What attention found is scaled by gamma, {gamma}, and added to what the point had. With gamma 0 the layer would change nothing." },
@@ -91,7 +91,7 @@ export class Making {
       const item = document.createElement("li");
       item.dataset.step = name;
       item.innerHTML = `<div class="told"><h3></h3><p class="words"></p><p class="more" hidden></p>
-        <p class="equation" translate="no"><math>${formula}</math></p><p class="code" translate="no"></p></div><div class="body"></div>`;
+        <p class="equation" translate="no"><math displaystyle="true">${formula}</math></p><p class="code" translate="no"></p></div><div class="body"></div>`;
       item.querySelector("h3").textContent = say(title);
       this.bodies[name] = item.querySelector(".body");
       return item;
@@ -100,12 +100,13 @@ export class Making {
     this.addStrip(bodies.x, "x", say("features"), "x");
     if (this.answer.centred || this.answer.scale !== 1) this.addStrip(bodies.query, "mapped", say("as mapped"), "Wx");
     this.addStrip(bodies.query, "query", say("query"), "q");
-    bodies.key.append(this.picture("places", say("Places: arrow keys choose one")));
+    bodies.key.append(this.picture("places", say("Places: arrow keys choose one")), group());
     const corners = this.answer.pooled ? [say("top left"), say("top right"), say("bottom left"), say("bottom right")] : [];
-    corners.forEach((corner, at) => this.addStrip(bodies.key, `candidate${at}`, corner, "Wx"));
-    this.addStrip(bodies.key, "key", say("key"), "k");
+    corners.forEach((corner, at) => this.addStrip(bodies.key.lastChild, `candidate${at}`, corner, "Wx"));
+    this.addStrip(bodies.key.lastChild, "key", say("key"), "k");
     bodies.logits.append(this.picture("logits", say("Dot products: arrow keys choose a key")), paragraph("calculation"));
-    bodies.weights.append(this.picture("weights", say("Attention: arrow keys choose a key")), bars(), paragraph("share"), table());
+    bodies.weights.append(this.picture("weights", say("Attention: arrow keys choose a key")), group());
+    bodies.weights.lastChild.append(bars(), paragraph("share"), table());
     this.addStrip(bodies.mixed, "value", say("its value"), "v");
     this.addStrip(bodies.mixed, "part", say("times its share"), "βv");
     this.addStrip(bodies.mixed, "mixed", say("the sum of all"), "Σβv");
@@ -304,6 +305,10 @@ function unpacked({ data }) {
 
 function paragraph(name) {
   return Object.assign(document.createElement("p"), { className: name });
+}
+
+function group() {
+  return Object.assign(document.createElement("div"), { className: "group-of" });
 }
 
 function bars() {

@@ -2,7 +2,7 @@
 
 export default {
   "Step by step": "단계별로 보기",
-  "How the layer made the chosen pin's point, in the numbers of this image. Point at a place or a bar: its key lights up in every step.": "이 레이어가 선택한 핀의 점을 어떻게 만들었는지, 이 이미지의 실제 숫자로 보여 줍니다. 위치나 막대를 가리키면 모든 단계에서 그 키(key)가 표시됩니다.",
+  "How the layer made the chosen pin's point, in the numbers of this image. Point at a place or a bar: its key lights up in every step. Red numbers are above zero, blue ones below; the strips of a step share a scale.": "이 레이어가 선택한 핀의 점을 어떻게 만들었는지, 이 이미지의 실제 숫자로 보여 줍니다. 위치나 막대를 가리키면 모든 단계에서 그 키(key)가 표시됩니다. 빨간 숫자는 0보다 크고 파란 숫자는 0보다 작으며, 한 단계의 띠는 같은 눈금을 씁니다.",
   "Pin a point first: its numbers appear here.": "먼저 핀을 꽂으십시오. 그 점의 숫자가 여기에 나타납니다.",
   "The numbers could not be had: {reason}": "숫자를 가져오지 못했습니다: {reason}",
   "The point": "점",
@@ -12,7 +12,7 @@ export default {
   "The keys": "키(key)",
   "Another 1×1 convolution makes {width} numbers for every place: what can be found there. Point at a place to choose its key.": "또 다른 1×1 합성곱이 모든 위치마다 숫자 {width}개를 만듭니다. 그곳에 무엇이 있는지를 나타냅니다. 위치를 가리키면 그 키를 고릅니다.",
   "Query times key": "쿼리와 키의 내적(dot product)",
-  "Each key is multiplied with the query, number by number, and added up: large where they fit. Nothing is divided by √d here.": "키와 쿼리를 숫자끼리 곱해 더합니다. 서로 잘 맞으면 값이 큽니다. 여기서는 √d로 나누지 않습니다.",
+  "Each key is multiplied with the query, number by number, and added up: large (red) where they fit. Nothing is divided by √d here.": "키와 쿼리를 숫자끼리 곱해 더합니다. 서로 잘 맞으면 값이 큽니다(빨강). 여기서는 √d로 나누지 않습니다.",
   "Softmax": "소프트맥스(softmax)",
   "The softmax makes shares of them that sum to 1: how much of its attention the point gives to each place. Uniform attention would give each of the {keys} places {share}.": "소프트맥스는 이것을 합이 1인 비율로 바꿉니다. 점이 각 위치에 어텐션을 얼마나 주는지를 뜻합니다. 균등한 어텐션이라면 {keys}개 위치에 {share}씩 줍니다.",
   "The weighted sum of values": "값(value)의 가중합",
