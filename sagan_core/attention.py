@@ -240,7 +240,7 @@ def _record_layer(
 
     def on_layer(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
         tensors = {key: tensor.detach().float() for key, tensor in seen.items()}
-        tensors["added"] = _mapped_out(layer.out, tensors["value"])
+        tensors["added"] = mapped_out(layer.out, tensors["value"])
         seen.clear()
         fields.pop(name, None)
         fields[name] = AttentionField(
@@ -253,7 +253,7 @@ def _record_layer(
 
 
 @torch.no_grad()
-def _mapped_out(out: nn.Module, value: Tensor) -> Tensor:
+def mapped_out(out: nn.Module, value: Tensor) -> Tensor:
     """`out`, without its bias, of each value: (B, D, H', W') -> (B, C_x, H', W'), float32."""
     if not isinstance(out, nn.Conv2d):  # nn.Identity, in layers without that map
         return value

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import Grid, SelfAttention, attention_layers
+from .attention import Grid, SelfAttention, attention_layers, mapped_out
 from .controls import randomised
 from .deletion import (
     DeletionCurve,
@@ -49,6 +49,7 @@ from .deletion import (
     rank_correlation,
 )
 from .engine import AnyDiscriminator, AnyGenerator, DescribedGenerator
+from .field import value_weighted
 from .patch import Patch, distances, layer_effect, unit_of
 from .receptive_field import Region
 from .sample import Sample, latents
@@ -157,15 +158,10 @@ def prepare() -> None:
     probe_layer(tiny, "0", torch.ones(1, 8, 4, 4)).examine((0, 0))
 
 
-@torch.no_grad()
 def _lengths(network: nn.Module, tail: Tail) -> Tensor:
-    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv.
-
-    Without the bias that `out` may have in other code bases: no key adds it.
-    """
+    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv."""
     out = attention_layers(network)[tail.layer].out
-    values = tail.value[None]
-    return (out(values) - out(torch.zeros_like(values)))[0].norm(dim=0).flatten()
+    return mapped_out(out, tail.value[None].float())[0].norm(dim=0).flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,10 +193,6 @@ class Probe:
         if pin is None:
             return self.tail.weights.mean(0)
         return self.tail.weights[self.query_grid.cell_index(*pin, "query cell")]
-
-    def value_weighted(self, pin: Pin | None) -> Tensor:
-        """(N_key,): attention times the length of what the key's value adds. Raises IndexError."""
-        return self.attention(pin) * self.lengths
 
     def patch_region(self, pin: Pin | None) -> Region | None:
         """The pixels of a query cell; the whole image without a pin; None for a logit."""
@@ -280,7 +272,7 @@ class Probe:
         knocked_out, block = knock_out(patch, self.key_grid)
         raw = {
             "attention": self.attention(shown),
-            "value-weighted": self.value_weighted(shown),
+            "value-weighted": value_weighted(self.attention(shown), self.lengths),
             "gradient": gradient_shares(patch).abs(),
             "knock-out": knocked_out,
         }

@@ -6,28 +6,19 @@ an exception. `edit_attention` in attention.py is the general one.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .attention import attention_layers, edit_attention, mask_keys
-from .engine import (
-    AnyGenerator,
-    DescribedDiscriminator,
-    DescribedGenerator,
-    redraw,
-)
+from .engine import AnyGenerator
 from .model import ConditionalBatchNorm, Generator
 from .sample import Sample, checked, generate, latents
-from .train import calibrate
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -181,25 +172,3 @@ def generate_between(
     start = between(generator, first, second, at, truncation)
     with mixed_classes(generator, *start.mixed) if start.mixed else nullcontext():
         return generate(generator, start.seed, start.label, truncation, start.z)
-
-
-def untrained(network: Network, seed: int = 1) -> Network:
-    """The same network with random weights and the learnt gammas: alike for every caller.
-
-    A generator's batch norms get the statistics of random latents, as they have while training;
-    with the statistics of nothing its features would fade from layer to layer.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if isinstance(network, (DescribedGenerator, DescribedDiscriminator)):
-            redraw(described := copy.deepcopy(network))
-            return cast(Network, described.eval())
-        fresh = type(network)(network.config)
-    fresh = fresh.to(next(network.parameters()).device)
-    learnt = attention_layers(network)
-    with torch.no_grad():
-        for name, layer in attention_layers(fresh).items():
-            layer.gamma.copy_(learnt[name].gamma)
-        if isinstance(fresh, Generator):
-            calibrate(fresh, batch_size=32, batches=4)
-    return fresh.eval()
