@@ -86,3 +86,20 @@ export class Strip {
     this.element.querySelector("output").textContent = `${this.symbol}[${this.at + 1}] = ${figure(this.values[this.at])}`;
   }
 }
+
+/** What the colours of a step stand for: a bar from -top over 0 to top. */
+export class Scale {
+  constructor() {
+    this.element = document.createElement("div");
+    this.element.className = "signs";
+    this.element.innerHTML = `<output></output><canvas class="bar-of" aria-hidden="true"></canvas><output></output>`;
+    const steps = Array.from({ length: 129 }, (_, at) => at - 64);
+    paintSigned(this.element.querySelector("canvas"), steps, steps.length, 64);
+  }
+
+  show(top) {
+    const [low, high] = this.element.querySelectorAll("output");
+    low.textContent = figure(-top);
+    high.textContent = figure(top);
+  }
+}
