@@ -17,7 +17,8 @@ from .workshop import Workshop
 def reach(workshop: Workshop, request: Any) -> dict[str, Any]:
     """{"top", "left", "rows", "cols", "grid"} in cells: the part of a layer that one pixel sees.
 
-    The pixel in the middle of the image, and the cells on which it depends. Counted from the operations that follow the layer in the network itself, whatever its weights.
+    The pixel in the middle of the image, and the cells on which it depends: counted from the
+    operations that follow the layer in the network itself, whatever its weights.
 
     Args:
         request: {"checkpoint": its name, "layer": one of its generator's}.
