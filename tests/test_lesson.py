@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 
 import numpy as np
@@ -278,6 +279,28 @@ def test_setting_the_page_is_one_step_back(chromium, page):
         opened.page.locator(".undo").click()
         opened.settle()
         assert opened.state() == before
+
+
+def test_axe_finds_nothing_in_large_type_and_dark(chromium, page):
+    """Of an answered step and of the checked quiz; test_access.py has the rest of the page."""
+    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    with visit(chromium, with_query(page.address, "lesson=3"), color_scheme="dark") as opened:
+        at = opened.page
+        at.evaluate(axe)
+        at.locator(".projector").click()
+        at.locator(".predict input").first.check()
+        at.locator(".commit").click()
+        at.locator(".skip").click()
+        expect(at.locator(".reveal")).to_be_visible()
+        for answered in ("step", "quiz"):
+            found = at.evaluate("axe.run(document.querySelector('[data-part=lesson]'))")
+            assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == []
+            if answered == "quiz":
+                break
+            at.locator(".stepper a").last.click()
+            for number in range(len(QUIZ)):
+                at.locator(f"[name=quiz-{number}]").first.check()
+            at.locator(".checking").click()
 
 
 # The text
