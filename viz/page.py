@@ -82,13 +82,19 @@ def server_functions(studio: Studio) -> list[Any]:
     def about(name: Any) -> dict[str, Any]:
         return studio.about(name)
 
+    def evidence(request: Any) -> dict[str, Any]:
+        return studio.evidence(request)
+
+    def steps(request: Any) -> dict[str, Any]:
+        return studio.steps(request)
+
     def upload_checkpoint(request: Any) -> dict[str, Any]:
         return studio.upload(request)
 
     def reach(request: Any) -> dict[str, Any]:
         return studio.reach(request)
 
-    return [scene, lab, drop, timeline, save, about, upload_checkpoint, reach]
+    return [scene, lab, drop, timeline, save, about, evidence, steps, reach, upload_checkpoint]
 
 
 def _plotly_script() -> Path:

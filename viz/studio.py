@@ -21,6 +21,8 @@ from .lab import lab_of
 from .openings import Opening, picture_address, read_openings
 from .reach import reach
 from .source import Source, short
+from .steps import steps_json
+from .truth import Truth
 from .uploads import uploaded_checkpoint
 from .workshop import Workshop
 
@@ -46,6 +48,7 @@ class Studio(Workshop):
         self._scenes = Bounded[Source, dict[str, Any]](SCENES, leaving=_withdraw)
         self._labs = Bounded[str, dict[str, Any]](64)
         self._saved = Bounded[str, Path](SAVED, leaving=published.withdraw)
+        self._truth = Truth(self)
         published.clear()
         self._lab("")
 
@@ -74,6 +77,14 @@ class Studio(Workshop):
     def about(self, name: Any) -> dict[str, Any]:
         """What there is to know about a checkpoint, or {"error"}."""
         return answer(lambda: self._about(Source.from_json({"checkpoint": name or ""}).checkpoint))
+
+    def evidence(self, request: Any) -> dict[str, Any]:
+        """Whether the map of one pin is true, as `Truth` answers it, or {"error": words}."""
+        return answer(lambda: self._truth.evidence(request))
+
+    def steps(self, request: Any) -> dict[str, Any]:
+        """Every number of one point of a layer, as `steps_json` has it, or {"error": words}."""
+        return answer(lambda: steps_json(self, request))
 
     def upload(self, request: Any) -> dict[str, Any]:
         """{"checkpoint": its name} of an uploaded file {"path"}, or {"error": words}."""

@@ -11,10 +11,12 @@ import { Lesson } from "./lesson.js";
 import { Loader } from "./loader.js";
 import { arrowStep, stepped } from "./markers.js";
 import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
+import { Making } from "./making.js";
 import { Openings } from "./openings.js";
 import { Pane } from "./pane.js";
 import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
 import { Timeline } from "./timeline.js";
+import { Truth } from "./truth.js";
 import { describeCell, whyValues } from "./words.js";
 
 const SPEAK_AFTER = 400; // milliseconds of rest before a changed pin is read aloud
@@ -52,6 +54,8 @@ class Explorer {
     this.parts = [
       new Openings(this.find(".openings"), page),
       new Lesson(this.find("[data-part=lesson]"), page),
+      new Truth(this.find("[data-part=truth]"), page),
+      new Making(this.find("[data-part=making]"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
     ];
@@ -76,6 +80,8 @@ class Explorer {
       choose: (index) => this.choose(index),
       set: (path, content, by) => this.set(path, content, by),
       complain: (words) => this.complain(words),
+      colours: () => ({ table: this.tables[this.now.colours], log: this.now.log, style: this.now.style }),
+      light: (cell, grid) => this.panes[0].light(cell, grid),
     };
   }
 

@@ -16,9 +16,9 @@ export class Openings {
     const { openings, checkpoint } = this.page.lab();
     this.element.hidden = openings.length === 0;
     if (this.element.hidden) return;
-    const asked = `${language()} ${checkpoint}`;
-    if (this.offered !== asked) this.offer(openings);
-    this.offered = asked;
+    const offer = `${checkpoint} ${language()}`;
+    if (this.offered !== offer) this.offer(openings);
+    this.offered = offer;
     const { source } = this.page.state();
     const key = sourceKey(source);
     const at = openings.findIndex((one) => sourceKey(one.source) === key);

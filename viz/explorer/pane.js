@@ -215,6 +215,13 @@ export class Pane {
     return say("{point}: {description}", { point: describeCell(found.cell), description: describeMap(found, ask, scale.top) });
   }
 
+  /** Light up a cell of a grid in the image; null for none. */
+  light(cell, grid) {
+    const lit = this.find(".picture > .lit");
+    lit.hidden = !cell;
+    if (cell) coverCell(lit, cell, grid);
+  }
+
   /** A point's map in words, for a pin that is selected: what a screen reader hears. */
   sentence(start, point) {
     const ask = this.askOf(this.layer);

@@ -1,6 +1,7 @@
 // Over training: the same latents and pins at every snapshot, and the curves of training beside them.
 
 import { language, say, told } from "./language.js";
+import { plot } from "./plot.js";
 import { wholeSource } from "./state.js";
 
 const FRAME = 700; // milliseconds that a snapshot stays while playing
@@ -52,13 +53,10 @@ export class Timeline {
     if (this.drawn === asked) return;
     this.drawn = asked;
     try {
-      const [{ figure }] = await Promise.all([this.page.loader.ask("timeline", { checkpoint: lab.checkpoint }), script(this.page.plotly())]);
+      const { figure } = await this.page.loader.ask("timeline", { checkpoint: lab.checkpoint });
       if (!figure) return;
-      const ink = getComputedStyle(this.element).color;
       name(figure);
-      figure.layout = { ...figure.layout, font: { ...figure.layout.font, color: ink } };
-      await window.Plotly.newPlot(this.find(".curves"), figure.data, figure.layout, { displayModeBar: false, responsive: true });
-      window.Plotly.Plots.resize(this.find(".curves")); // it measured before it had its place
+      await plot(this.find(".curves"), this.page.plotly(), figure);
       this.show();
     } catch (error) {
       this.drawn = null;
@@ -122,19 +120,4 @@ function name({ data, layout }) {
   for (const line of data) line.name = told(line.name);
   for (const [key, { title }] of Object.entries(layout)) if (/^[xy]axis/.test(key) && title) title.text = told(title.text);
   for (const note of layout.annotations) note.text = told(note.text);
-}
-
-const loaded = new Map();
-
-/** Load a classic script once. */
-function script(address) {
-  if (!loaded.has(address)) {
-    loaded.set(address, new Promise((resolve, reject) => {
-      const element = Object.assign(document.createElement("script"), { src: address });
-      element.addEventListener("load", resolve);
-      element.addEventListener("error", () => reject(new Error(say("plotly could not be loaded"))));
-      document.head.append(element);
-    }));
-  }
-  return loaded.get(address);
 }
