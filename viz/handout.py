@@ -184,7 +184,11 @@ def _ask(axes: Axes, y: float, asked: list[tuple[str, int, str]], minutes: str, 
     for number, ((heading, time, _), lines) in enumerate(zip(asked, wrapped, strict=True), 1):
         first = f"{number}. {heading} ({minutes.format(minutes=time)})"
         write(axes, SIDE, y + 9 * POINT, first, colour=INK, size=9.5, bold=bold)
-        y = _lines(axes, y + 22 * POINT, " ".join(lines), 9, INK) - 11 * POINT
+        y += 22 * POINT
+        for line in lines:
+            write(axes, SIDE, y, line, colour=INK, size=9)
+            y += 13 * POINT
+        y -= 11 * POINT
         for _ in range(rules):
             y += room
             _line(axes, SIDE, y, WIDTH - SIDE)

@@ -152,6 +152,7 @@ def _font(file: str, size: float, bold: bool) -> FontProperties:
     return FontProperties(family=family, weight=weight, size=size, fname=file)
 
 
+@cache
 def _own_file(bold: bool) -> str:
     from matplotlib import get_data_path
 

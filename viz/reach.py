@@ -17,7 +17,7 @@ from .workshop import Workshop
 def reach(workshop: Workshop, request: Any) -> dict[str, Any]:
     """{"top", "left", "rows", "cols", "grid"} in cells: the part of a layer that one pixel sees.
 
-    The pixel in the middle of the image, and the cells on which it depends. Counted from the
+    The pixel in the middle of the image, and the cells on which it depends: counted from the
     operations that follow the layer in the network itself, whatever its weights.
 
     Args:

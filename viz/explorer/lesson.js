@@ -111,8 +111,9 @@ export class Lesson {
 
   /** Write the step down anew. */
   begin() {
+    if (this.begun !== this.progress.at) this.links.clear();
+    this.begun = this.progress.at;
     this.before = this.page.state();
-    this.links.clear();
     this.table = null;
     this.paintBar();
     this.find(".step").replaceChildren(...(this.step ? this.partsOf(this.step) : this.partsOfQuiz()));
@@ -257,7 +258,7 @@ export class Lesson {
       return;
     }
     const summary = part.querySelector("summary");
-    const target = place === "picture" ? part : (summary ?? part.querySelector("select, input, button"));
+    const target = place === "picture" ? part : (summary ?? part.querySelector(".random"));
     if (summary && place !== "training" && place !== "truth") part.open = true;
     target.scrollIntoView({ block: place === "picture" ? "center" : "start" });
     target.focus({ preventScroll: true });

@@ -33,7 +33,7 @@ export class Timeline {
     this.slider.setAttribute("aria-valuetext", words);
     this.find(".play").textContent = this.playing ? say("Pause") : say("Play");
     this.mark(stops[at]);
-    if (this.element.open) this.open();
+    if (this.element.open && !this.element.hidden) this.open();
   }
 
   words(stop) {
