@@ -13,7 +13,7 @@ export class Openings {
   }
 
   show() {
-    const { openings, checkpoint } = this.page.lab();
+    const { openings = [], checkpoint } = this.page.lab(); // a page kept as a file offers none
     this.element.hidden = openings.length === 0;
     if (this.element.hidden) return;
     const offer = `${checkpoint} ${language()}`;
