@@ -67,9 +67,10 @@ def steps_at(
     Raises IndexError outside the query grid.
     """
     index = field.query_grid.cell_index(row, col, "query cell")
-    x = field.x[:1]
-    key_candidates, key = _pooled(layer, layer.key(x).float())
-    value_candidates, value = _pooled(layer, layer.value(x).float())
+    device = field.x.device  # a sample's fields are on the CPU, where its model may not be
+    x = field.x[:1].to(layer.gamma.device)
+    key_candidates, key = _pooled(layer, layer.key(x).float().to(device))
+    value_candidates, value = _pooled(layer, layer.value(x).float().to(device))
     query = field.query[0].flatten(1)[:, index]
     weights = field.attended_by(row, col)[0].flatten()
     if without:
@@ -80,7 +81,7 @@ def steps_at(
     out = field.out[0].flatten(1)[:, index]
     return Steps(
         x=here,
-        mapped=rows_of(layer.query(x).float())[0, index],
+        mapped=rows_of(layer.query(x).float().to(device))[0, index],
         query=query,
         key_candidates=key_candidates,
         key=key,

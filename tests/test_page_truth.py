@@ -77,6 +77,9 @@ def test_a_test_is_asked_for_and_its_maps_are_painted_as_sent(opened, page):
         difference = np.abs(painted(opened, at).astype(int) - expected)
         assert difference.max() <= 6, name  # one step of the scale
         assert (difference == 0).mean() > 0.95
+    ends = finding(opened).locator(".tick.top")
+    assert [end.is_visible() for end in ends.all()] == [True] * 4
+    assert len({text.strip("≥") for text in ends.all_inner_texts()}) == 1
     table = finding(opened).locator("tbody tr").all_inner_texts()
     numbers = {(one, other): value for one, other, value in sent["correlations"]}
     assert f"{numbers['attention', 'knock-out']:.2f}".replace("-", "−") in table[2]

@@ -180,7 +180,7 @@ def test_the_page_shows_them_linked(chromium, page, studio):
             for name in ("x", "query", "mixed", "out", "y")
         }
         for name, shown in strips.items():
-            assert shown == pytest.approx(arrays[name][0], rel=6e-3), name
+            assert shown == pytest.approx(arrays[name][0], rel=1e-3), name
 
         # Pointing at another key changes its calculation, its share and the place in the image.
         keys = part.locator("[data-kind=logits]")
@@ -190,9 +190,9 @@ def test_the_page_shows_them_linked(chromium, page, studio):
         chosen = int(part.get_attribute("data-key"))
         assert chosen != best
         calculation = part.locator(".calculation").inner_text()
-        assert number(calculation) == pytest.approx(arrays["logits"][chosen], rel=6e-3)
+        assert number(calculation) == pytest.approx(arrays["logits"][chosen], rel=1e-3)
         line = part.locator(".bycalculator .chosen td").all_inner_texts()
-        assert number(line[4]) == pytest.approx(arrays["weights"][chosen], rel=6e-3)
+        assert number(line[4]) == pytest.approx(arrays["weights"][chosen], rel=1e-3)
         assert opened.page.evaluate("document.querySelector('.picture .lit').hidden") is False
 
         # Another pin is another point; the page asks again.

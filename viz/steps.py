@@ -26,8 +26,8 @@ def steps_json(workshop: Workshop, request: Any) -> dict[str, Any]:
     Args:
         request: {"source", "layer", "cell": [row, col] on its query grid}.
 
-    Returns {"cell", "query_grid", "key_grid", "channels", "centred", "scale", "pooled", "bias",
-    "blocked", "gamma", "places": {step: [file, line, code]}, "arrays": {name: {"shape", "data"}}};
+    Returns {"cell", "query_grid", "key_grid", "centred", "scale", "pooled", "blocked", "gamma",
+    "places": {step: [file, line, code]}, "arrays": {name: {"shape", "data"}}};
     data is float32 in base64, and its names are those of `sagan_core.steps.Steps`.
 
     Raises ValueError, LookupError or CheckpointError, in words for a person.
@@ -52,6 +52,8 @@ def steps_json(workshop: Workshop, request: Any) -> dict[str, Any]:
         with evaluating(layer):
             steps = steps_at(layer, field, row, col, blocked)
     arrays = {one.name: getattr(steps, one.name) for one in fields_of(steps) if one.name != "gamma"}
+    if not all(bool(tensor.isfinite().all()) for tensor in arrays.values()):
+        raise ValueError("This layer's numbers are not finite: there is nothing to follow.")
     if sum(tensor.numel() for tensor in arrays.values()) > MOST_NUMBERS:
         arrays = {name: tensor for name, tensor in arrays.items() if "candidates" not in name}
     return {

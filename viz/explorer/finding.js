@@ -23,6 +23,11 @@ const MEANINGS = {
   "knock-out": "How much the patch changes when just this place is hidden.",
 };
 
+const OF_LOGIT = {
+  gradient: "How strongly the score depends on what each place gives, faded in little by little.",
+  "knock-out": "How much the score changes when just this place is hidden.",
+};
+
 const VERDICTS = {
   names: "The map names what matters",
   chance: "No better than chance here",
@@ -47,7 +52,7 @@ export class Finding {
     this.element = document.createElement("article");
     this.element.className = "finding";
     this.element.innerHTML = `
-      <div class="top"><h3 class="which"></h3><p class="about"></p></div>
+      <div class="comparing"><h3 class="which"></h3><p class="about"></p></div>
       <div><p class="verdict"><span class="badge" aria-hidden="true"></span><strong></strong></p><p class="reason"></p></div>
       <ol class="panels"></ol><p class="legend reading"></p>
       <div class="numbers"><figure><figcaption></figcaption><div class="deletion" role="img"></div></figure>
@@ -98,9 +103,10 @@ export class Finding {
     const { queryGrid: own } = asked.layer;
     const [row, col] = evidence.pin;
     const image = evidence.image ? decoded(evidence.image) : asked.scene.image;
+    const meanings = evidence.unit === "logit" ? { ...MEANINGS, ...OF_LOGIT } : MEANINGS;
     const panels = Object.entries(NAMES).map(([name, title]) => {
       const map = Float32Array.from(evidence.maps[name]);
-      return { title: say(title), tip: say(MEANINGS[name]), image, map, grid, scale, found: { cell: { row, col }, own } };
+      return { title: say(title), tip: say(meanings[name]), image, map, grid, scale, found: { cell: { row, col }, own } };
     });
     this.panels.show(panels);
     this.find(".panels").setAttribute("aria-label", say("Four maps of one point"));
@@ -110,7 +116,7 @@ export class Finding {
       const thumbnail = panel.querySelector(".thumbnail");
       thumbnail.setAttribute("aria-label", say("{map}: arrow keys light a place up", { map: say(NAMES[name]) }));
       const nothing = evidence.maps[name].every((value) => value === 0);
-      panel.querySelector(".meaning").textContent = nothing ? say("Nothing had any effect.") : say(MEANINGS[name]);
+      panel.querySelector(".meaning").textContent = nothing ? say("Nothing had any effect.") : say(meanings[name]);
     });
     this.find(".panels").style.setProperty("--pin", asked.colour.colour);
   }

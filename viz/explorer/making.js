@@ -5,12 +5,12 @@ import { coverCell, paintImage, paintMap } from "./draw.js";
 import { language, say } from "./language.js";
 import { arrowStep, stepped } from "./markers.js";
 import { cellAt, UNIT } from "./maths.js";
-import { figure, paintSigned, signedTop, Strip } from "./strip.js";
+import { figure, paintSigned, Scale, signedTop, Strip } from "./strip.js";
 import { sourceKey } from "./state.js";
-import { formatMultiple } from "./words.js";
 
 const BARS = 32;
 const TERMS = 3; // largest products that are written out
+const COLOURED = ["x", "query", "key", "logits", "mixed", "out", "y"]; // steps with a scale of signed colours
 const CALCULATED = 4; // keys in the table to check by hand
 
 const letter = (name) => `<mi>${name}</mi>`;
@@ -115,6 +115,11 @@ export class Making {
     this.addStrip(bodies.y, "x again", say("features"), "x");
     this.addStrip(bodies.y, "scaled", say("gamma times output"), "γo");
     this.addStrip(bodies.y, "y", say("what comes out"), "y");
+    this.scales = {};
+    for (const name of COLOURED) {
+      this.scales[name] = new Scale();
+      (bodies[name].querySelector(".group-of") ?? bodies[name]).append(this.scales[name].element);
+    }
   }
 
   addStrip(parent, key, name, symbol) {
@@ -173,17 +178,27 @@ export class Making {
       item.querySelector(".code code").textContent = code;
     }
     const scaled = arrays.out.map((value) => answer.gamma * value);
-    const whole = signedTop([arrays.x, scaled, arrays.y]);
-    this.strip("x", arrays.x, signedTop([arrays.x]));
-    this.strip("mapped", arrays.mapped, signedTop([arrays.mapped, arrays.query]));
-    this.strip("query", arrays.query, signedTop([arrays.mapped, arrays.query]));
-    this.strip("out", arrays.out, signedTop([arrays.out]));
-    this.strip("x again", arrays.x, whole);
-    this.strip("scaled", scaled, whole);
-    this.strip("y", arrays.y, whole);
+    this.tops = {
+      x: signedTop([arrays.x]),
+      query: signedTop([arrays.mapped, arrays.query]),
+      key: signedTop([arrays.key, arrays.key_candidates ?? []]),
+      logits: signedTop([arrays.logits]),
+      mixed: signedTop([arrays.value]), // no weighted sum is larger
+      out: signedTop([arrays.out]),
+      y: signedTop([arrays.x, scaled, arrays.y]),
+    };
+    for (const [name, top] of Object.entries(this.tops)) this.scales[name].show(top);
+    const { tops } = this;
+    this.strip("x", arrays.x, tops.x);
+    this.strip("mapped", arrays.mapped, tops.query);
+    this.strip("query", arrays.query, tops.query);
+    this.strip("out", arrays.out, tops.out);
+    this.strip("x again", arrays.x, tops.y);
+    this.strip("scaled", scaled, tops.y);
+    this.strip("y", arrays.y, tops.y);
     const scene = this.page.scene();
     paintImage(this.canvas("places"), scene.image);
-    paintSigned(this.canvas("logits"), arrays.logits, this.grid.width, signedTop([arrays.logits]));
+    paintSigned(this.canvas("logits"), arrays.logits, this.grid.width, tops.logits);
     const multiples = arrays.weights.map((weight) => weight * this.keys);
     const top = multiples.reduce((most, value) => Math.max(most, value), 1);
     paintMap(this.canvas("weights"), multiples, this.grid, { ...this.page.colours(), top, log: false, style: "overlay" });
@@ -211,27 +226,26 @@ export class Making {
   /** Light one key in all steps, and say what it came to. */
   choose(key, light = true) {
     this.key = key;
-    const { arrays, keys } = this;
+    const { arrays, keys, tops } = this;
     const cell = this.cell(key);
     for (const lit of this.element.querySelectorAll(".keys .lit")) coverCell(lit, cell, this.grid);
     if (light) this.page.light(cell, this.grid);
     const column = (array) => Float32Array.from({ length: array.length / keys }, (_, d) => array[d * keys + key]);
     const own = column(arrays.key);
-    const top = signedTop([arrays.key]);
     const candidates = arrays.key_candidates && column(arrays.key_candidates);
     if (candidates) {
       for (let at = 0; at < candidates.length / own.length; at++) {
         const values = candidates.subarray(at * own.length, (at + 1) * own.length);
-        this.strip(`candidate${at}`, values, top, (d) => values[d] < own[d]);
+        this.strip(`candidate${at}`, values, tops.key, (d) => values[d] < own[d]);
       }
     }
-    this.strip("key", own, top);
+    this.strip("key", own, tops.key);
     this.calculate(own, cell);
     const value = column(arrays.value);
     const part = value.map((number) => number * arrays.weights[key]);
-    this.strip("value", value, signedTop([arrays.value]));
-    this.strip("part", part, signedTop([part, arrays.mixed]));
-    this.strip("mixed", arrays.mixed, signedTop([part, arrays.mixed]));
+    this.strip("value", value, tops.mixed);
+    this.strip("part", part, tops.mixed);
+    this.strip("mixed", arrays.mixed, tops.mixed);
     this.element.querySelectorAll(".bar").forEach((bar, at) => bar.classList.toggle("chosen", this.order[at] === key));
     this.element.dataset.key = key;
   }
@@ -247,7 +261,7 @@ export class Making {
     const place = say("row {row}, column {col}", cell);
     this.find(".calculation").textContent = say("Key at {place}: {terms} = {sum}", { place, terms: shown + more, sum: figure(arrays.logits[key]) });
     const weight = arrays.weights[key];
-    this.find(".share").textContent = say("Key at {place}: {weight} of the attention, {multiple} uniform.", { place, weight: figure(weight), multiple: formatMultiple(weight * keys) });
+    this.find(".share").textContent = say("Key at {place}: {weight} of the attention, {multiple} uniform.", { place, weight: figure(weight), multiple: `${figure(weight * keys)}×` });
     this.tabulate();
   }
 
@@ -267,8 +281,18 @@ export class Making {
       return line;
     });
     const body = this.find(".bycalculator tbody");
-    body.replaceChildren(...rows);
+    body.replaceChildren(...rows, ...this.rest(chosen.filter((k) => !blocked.has(k)), allowed.length, most, total));
     this.find(".bycalculator caption").textContent = say("Check it with a calculator: take the largest s from all, exp, and divide by the sum over all {count} keys, {total}.", { count: allowed.length, total: figure(total) });
+  }
+
+  /** The lines below the keys that are listed: the others together, and what all of them come to. */
+  rest(listed, count, most, total) {
+    if (!count) return [];
+    const { logits, weights } = this.arrays;
+    const power = total - listed.reduce((sum, k) => sum + Math.exp(logits[k] - most), 0);
+    const share = weights.reduce((sum, weight) => sum + weight, 0) - listed.reduce((sum, k) => sum + weights[k], 0);
+    const others = tableRow([say("the other {count}", { count: count - listed.length }), "", "", figure(Math.max(0, power)), figure(Math.max(0, share))]);
+    return [others, tableRow([say("all {count}", { count }), "", "", figure(total), "1"])];
   }
 
   drawBars() {

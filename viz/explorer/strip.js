@@ -32,10 +32,10 @@ export function paintSigned(canvas, values, width, top, faint = () => false) {
   context.putImageData(data, 0, 0);
 }
 
-/** 0.04217 -> "0.0422", -3.2 -> "−3.2": three digits, a minus sign that is one. */
+/** 0.042173 -> "0.04217", -3.2 -> "−3.2": exact to a thousandth, and a minus sign that is one. */
 export function figure(value) {
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(3) : String(Number(value.toPrecision(4)));
   return text.replaceAll("-", "−");
 }
 
@@ -84,5 +84,22 @@ export class Strip {
     this.cells.setAttribute("aria-valuenow", this.at + 1);
     this.cells.setAttribute("aria-valuetext", words);
     this.element.querySelector("output").textContent = `${this.symbol}[${this.at + 1}] = ${figure(this.values[this.at])}`;
+  }
+}
+
+/** What the colours of a step stand for: a bar from -top over 0 to top. */
+export class Scale {
+  constructor() {
+    this.element = document.createElement("div");
+    this.element.className = "signs";
+    this.element.innerHTML = `<output></output><canvas class="bar-of" aria-hidden="true"></canvas><output></output>`;
+    const steps = Array.from({ length: 129 }, (_, at) => at - 64);
+    paintSigned(this.element.querySelector("canvas"), steps, steps.length, 64);
+  }
+
+  show(top) {
+    const [low, high] = this.element.querySelectorAll("output");
+    low.textContent = figure(-top);
+    high.textContent = figure(top);
   }
 }

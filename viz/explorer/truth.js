@@ -133,7 +133,7 @@ export class Truth {
       parent.append(finding.element);
     }
     const scale = { ...this.page.colours(), top: scaleTop(all.flatMap(({ maps }) => Object.values(maps))) };
-    const height = Math.max(...all.map(({ curve, verdict }) => Math.max(verdict.least_effect, ...(curve.top ?? []), ...(curve.nearest ?? []), ...curve.random.map((mean, at) => mean + curve.spread[at]))));
+    const height = Math.max(...all.map(highest));
     parent.dataset.count = open.length; // the width of the diagrams follows
     all.forEach((evidence, at) => this.findings[at].show(asked, evidence, scale, 1.08 * height));
     this.light(null);
@@ -161,6 +161,13 @@ export class Truth {
     else return;
     event.preventDefault();
   }
+}
+
+/** Where the vertical axis of a finding should end: not so low that nothing looks like something. */
+function highest({ curve: { top, nearest, random, spread }, verdict }) {
+  const least = verdict.kind === "hardly" ? verdict.least_effect : 0;
+  const seen = Math.max(...(top ?? []), ...(nearest ?? []), ...random.map((mean, at) => mean + spread[at]));
+  return Math.max(least, seen) || verdict.least_effect;
 }
 
 /** Whose map it is, in words; with `image` also of which image. */

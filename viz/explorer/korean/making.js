@@ -48,6 +48,8 @@ export default {
   "row {row}, column {col}": "{row}행 {col}열",
   "Key at {place}: {terms} = {sum}": "{place}의 키: {terms} = {sum}",
   "Key at {place}: {weight} of the attention, {multiple} uniform.": "{place}의 키: 어텐션의 {weight}, 균등한 어텐션의 {multiple}.",
+  "the other {count}": "나머지 {count}개",
+  "all {count}": "전체 {count}개",
   "Check it with a calculator: take the largest s from all, exp, and divide by the sum over all {count} keys, {total}.": "계산기로 확인해 보십시오. 모든 s에서 가장 큰 s를 빼고 exp를 취한 뒤, 키 {count}개 전체의 합 {total}(으)로 나눕니다.",
   "place": "위치",
   "s − largest": "s − 최댓값",

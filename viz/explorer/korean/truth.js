@@ -50,6 +50,8 @@ export default {
   "The same, times how much there is to take from the place.": "거기에, 그 위치에서 가져올 것이 얼마나 있는지를 곱한 것.",
   "How strongly the patch depends on what each place gives, faded in little by little.": "각 위치가 주는 것을 조금씩 늘릴 때 패치가 얼마나 따라 바뀌는지.",
   "How much the patch changes when just this place is hidden.": "그 위치 하나만 가릴 때 패치가 얼마나 바뀌는지.",
+  "How strongly the score depends on what each place gives, faded in little by little.": "각 위치가 주는 것을 조금씩 늘릴 때 점수가 얼마나 따라 바뀌는지.",
+  "How much the score changes when just this place is hidden.": "그 위치 하나만 가릴 때 점수가 얼마나 바뀌는지.",
   "Nothing had any effect.": "아무것도 영향을 주지 않았습니다.",
   "Four maps of one point": "한 점의 네 가지 맵",
   "{map}: arrow keys light a place up": "{map}: 화살표 키로 위치를 밝힙니다",
