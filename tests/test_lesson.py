@@ -120,6 +120,11 @@ def test_the_lesson_by_keyboard_alone(chromium, page):
         opened.page.keyboard.type(f"{100 * np.exp(below) / total:.3g}")
         keyboard(opened, "Enter")
         done(opened, "calculated")
+        go(opened, "making")
+        keyboard(opened, "Enter")
+        done(opened, "making")
+        tab_to(opened, ".onward .next", "Shift+Tab")
+        keyboard(opened, "Shift+Tab")
         onward(opened, 3)
 
         answer(opened, 0)
@@ -152,8 +157,14 @@ def test_the_lesson_by_keyboard_alone(chromium, page):
         answer(opened, 1)
         keyboard(opened, "Enter")
         opened.settle()
-        tab_to(opened, ".skip")
+        go(opened, "tested")
         keyboard(opened, "Enter")
+        expect(opened.page.locator("[data-act=tested]")).to_have_attribute("data-done", "false")
+        tab_to(opened, ".test:enabled")
+        keyboard(opened, "Enter")
+        expect(opened.page.locator("[data-part=truth] .tested")).to_be_visible(timeout=30_000)
+        done(opened, "tested")
+        go_back(opened)
         onward(opened, 6)
 
         answer(opened, None)
@@ -322,7 +333,7 @@ def test_the_text_fits_the_page(chromium, page):
             }"""
         )
         assert set(acts) == names
-        for place in set(places) - {"picture", "truth"}:
+        for place in set(places) - {"picture"}:
             assert opened.page.locator(f"[data-part={place}]").count() == 1
 
 

@@ -37,6 +37,8 @@ export class Lesson {
       this.links.add(queryString(this.page.state()));
       this.check();
     });
+    this.tested = root.querySelector("[data-part=truth] .tested");
+    new MutationObserver(() => this.check()).observe(this.tested, { attributeFilter: ["hidden"] });
     this.find(".projector").addEventListener("click", () => {
       this.progress.projector = !this.progress.projector;
       this.progress.keep();
@@ -253,13 +255,9 @@ export class Lesson {
   /** Unfold a part of the page and go there. */
   visit(place) {
     const part = place === "picture" ? this.root.querySelector(".picture") : this.root.querySelector(`[data-part=${place}]`);
-    if (!part) {
-      this.find(".status").textContent = say("This page has no such part. Mark the act as done to go on.");
-      return;
-    }
     const summary = part.querySelector("summary");
     const target = place === "picture" ? part : (summary ?? part.querySelector(".random"));
-    if (summary && place !== "training" && place !== "truth") part.open = true;
+    if (summary && !part.matches(".wide")) part.open = true; // to unfold the others is the act
     target.scrollIntoView({ block: place === "picture" ? "center" : "start" });
     target.focus({ preventScroll: true });
   }
@@ -274,7 +272,7 @@ export class Lesson {
     const { step } = this;
     if (!this.element.open || !step || this.progress.answers[step.name] === undefined || !this.before) return;
     const opened = (part) => Boolean(this.root.querySelector(`details[data-part=${part}]`)?.open);
-    const seen = { opened, links: this.links, calculated: this.worked };
+    const seen = { opened, links: this.links, tested: !this.tested.hidden, calculated: this.worked };
     const facts = { now: this.page.state(), before: this.before, layer: this.layer, seen };
     this.finish(this.actsOf(step).map(({ name }) => name).filter((name) => !this.progress.done[name] && ACTS[name](facts)));
     this.worked = false;

@@ -16,17 +16,19 @@ function farthest(pins, { height, width }) {
 
 /**
  * Is an act done? By the name of an act: a function of `now`, the explorer's state, `before`, the state
- * when the step began, `layer`, the one that is shown, and `seen`: {opened(part), links, calculated}.
+ * when the step began, `layer`, the one that is shown, and `seen`: {opened(part), links, tested,
+ * calculated}.
  */
 export const ACTS = {
   far: ({ now, before, layer }) => added(now, before).length >= 1 && farthest(now.pins, layer.queryGrid) >= FAR,
   three: ({ now, before }) => now.pins.length >= 3 && added(now, before).length >= 2,
+  making: ({ seen }) => seen.opened("making"),
   calculated: ({ seen }) => seen.calculated,
   sharp: ({ now }) => now.temperature <= SHARP,
   flat: ({ now }) => now.temperature >= FLAT,
   zero: ({ now, layer }) => now.source.gamma?.[layer.name] === 0,
   training: ({ seen }) => seen.opened("training"),
-  tested: ({ now, seen }) => seen.opened("truth") || Boolean(now.other && Object.keys(now.source.without ?? {}).length),
+  tested: ({ now, seen }) => seen.tested || Boolean(now.other && Object.keys(now.source.without ?? {}).length),
   link: ({ seen }) => seen.links.size >= 1,
   second: ({ seen }) => seen.links.size >= 2,
 };
@@ -34,7 +36,7 @@ export const ACTS = {
 /** Where on the page an act is done: the name of a part, or "picture". */
 export const PLACES = {
   far: "picture", three: "picture", sharp: "change", flat: "change", zero: "change",
-  training: "training", tested: "truth", link: "keep", second: "image",
+  making: "making", training: "training", tested: "truth", link: "keep", second: "image",
 };
 
 const SETUPS = {

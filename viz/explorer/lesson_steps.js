@@ -58,12 +58,13 @@ export default {
       ],
       "right": 2,
       "acts": [
-        { "name": "calculated", "text": "Compute the attention of key B with a calculator: e to the power of its number, divided by the sum over all keys." }
+        { "name": "calculated", "text": "Compute the attention of key B with a calculator: e to the power of its number, divided by the sum over all keys." },
+        { "name": "making", "text": "Unfold “Step by step”: find key A there, and follow what is taken of its value to the output." }
       ],
       "reveal": [
         "Softmax knows differences only: a difference of 1 is a factor of e, whatever the other keys are, and the same number added to all dot products changes nothing. That is why the table may show them less the largest.",
         "All {keys} weights of a point are positive and sum to 1. If the point looked everywhere alike, each key would get {uniform}%: the page shows multiples of that.",
-        "“Step by step”, below, goes on from here: the sum of the values with these weights, the output convolution, gamma, and x."
+        "“Step by step” goes on from here: the sum of the values with these weights, the output convolution, gamma, and x. Its dot products are the whole ones; take the largest from each, and the table's come out."
       ]
     },
     {

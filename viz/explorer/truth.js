@@ -1,7 +1,7 @@
 // Is it true? The map of the chosen pin, tested when a person asks for it; nothing is computed before.
 
 import { Finding } from "./finding.js";
-import { say } from "./language.js";
+import { say, told } from "./language.js";
 import { arrowStep, dressPin, stepped } from "./markers.js";
 import { cellAt, scaleTop } from "./maths.js";
 import { preparePlot } from "./plot.js";
@@ -172,6 +172,6 @@ function highest({ curve: { top, nearest, random, spread }, verdict }) {
 
 /** Whose map it is, in words; with `image` also of which image. */
 function whose({ index, cell, colour, layer, scene }, image = false) {
-  const words = say("Pin {number}, {colour}, row {row}, column {col}, in {layer}", { number: index + 1, colour: say(colour.name), row: cell[0], col: cell[1], layer: layer.label });
+  const words = say("Pin {number}, {colour}, row {row}, column {col}, in {layer}", { number: index + 1, colour: told(colour.name), row: cell[0], col: cell[1], layer: told(layer.label) });
   return image ? `${words}, ${scene.title}, ${scene.subtitle}` : words;
 }

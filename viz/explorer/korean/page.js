@@ -97,7 +97,7 @@ export default {
   "Figure (PDF)": "그림 (PDF)",
   "Figure (SVG)": "그림 (SVG)",
   "Numbers (NPZ)": "수치 (NPZ)",
-  "Recipe (JSON)": "재현 정보 (JSON)",
+  "Recipe (JSON)": "레시피 (JSON)",
   "Page (HTML)": "페이지 (HTML)",
   "Tab": "Tab",
   "to the image and through its pins": "이미지와 핀 사이를 옮겨 다닙니다",
