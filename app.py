@@ -34,7 +34,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default=host, help="interface to listen on")
     parser.add_argument("--port", type=int, help="port; without it the first free one from 7860 on")
     parser.add_argument("--share", action="store_true", help="also open a public link")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--uploads",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let people upload checkpoints; without it only where the page is for this machine",
+    )
+    options = parser.parse_args(arguments)
+    if options.uploads is None:
+        options.uploads = options.host in ("127.0.0.1", "localhost", "::1") and not options.share
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     others = [path for path in shipped() if path.resolve() != checkpoint.path.resolve()]
     try:
-        page = build_page([checkpoint, *others])
+        page = build_page([checkpoint, *others], options.uploads)
     except ValueError as error:
         return _fail(error)
     try:
-        launch_page(page, options.host, options.port, options.share)
+        launch_page(page, options.host, options.port, options.share, uploads=options.uploads)
     except (OSError, OverflowError) as error:
         return _fail(f"cannot serve on {options.host}, port {options.port or '7860 on'}: {error}")
     return 0

@@ -48,7 +48,7 @@ from .deletion import (
     random_orders,
     rank_correlation,
 )
-from .model import Discriminator, Generator
+from .engine import AnyDiscriminator, AnyGenerator
 from .patch import Patch, distances, layer_effect, unit_of
 from .receptive_field import Region
 from .sample import Sample, latents
@@ -103,7 +103,7 @@ class Evidence:
 
 
 def probe_sample(
-    generator: Generator, sample: Sample, layer: str, z: Tensor | None = None
+    generator: AnyGenerator, sample: Sample, layer: str, z: Tensor | None = None
 ) -> Probe:
     """A generated image and one of the generator's attention layers, ready to be examined.
 
@@ -119,7 +119,7 @@ def probe_sample(
 
 
 def probe_image(
-    discriminator: Discriminator, image: np.ndarray, label: int | None, layer: str
+    discriminator: AnyDiscriminator, image: np.ndarray, label: int | None, layer: str
 ) -> Probe:
     """An image, real or generated, and one of the discriminator's attention layers.
 

@@ -13,55 +13,19 @@ import pytest
 from matplotlib import rc_context, rcParams
 from PIL import Image
 from planted import KINDS, planted_sample
+from stills import PINS, SVG, away_from_mark, boxes, inside, panels, pixels, rgb, texts
 
+from viz import lettering
 from viz.colour import PIN_COLOURS, colour_table, scale_top
 from viz.drawing import bar_labels, format_multiple
-from viz.figure import StillFigure, figure
-from viz.layout import DOTS_PER_INCH, MARGIN, BlockLayout, Box
+from viz.figure import figure
+from viz.layout import DOTS_PER_INCH, MARGIN, BlockLayout
 from viz.lettering import legible, text_width, wrap
-
-SVG = "{http://www.w3.org/2000/svg}"
-PINS = [(0, 0), (3, 5), (2, 1), (1, 3), (3, 0), (0, 4), (2, 4), (1, 1)]
 
 
 @pytest.fixture(scope="module")
 def sample():
     return planted_sample()
-
-
-def pixels(still: StillFigure) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(still.render("png"))).convert("RGB"))
-
-
-def boxes(still: StillFigure) -> BlockLayout:
-    (block,) = still.blocks
-    pins, size = len(block.layers[0].pins), block.image.shape[:2]
-    return BlockLayout.of(pins, size, len(block.layers), own_scale=still.look.scale == "own")
-
-
-def panels(still: StillFigure) -> list[Box]:
-    return [box for row in boxes(still).panels for box in row]
-
-
-def inside(page: np.ndarray, box: Box) -> np.ndarray:
-    return page[box.top : box.bottom, box.left : box.right]
-
-
-def rgb(colour: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(colour[1:]))
-
-
-def away_from_mark(still: StillFigure, index: int, box: Box) -> np.ndarray:
-    """Where neither the outline of the query cell nor anything else is drawn over the map."""
-    layer = still.blocks[0].layers[0]
-    (row, col), grid, room = layer.pins[index], layer.query_grid, 16
-    free = np.ones((box.height, box.width), dtype=bool)
-    top, bottom = row * box.height / grid.height, (row + 1) * box.height / grid.height
-    left, right = col * box.width / grid.width, (col + 1) * box.width / grid.width
-    free[
-        max(0, int(top) - room) : int(bottom) + room, max(0, int(left) - room) : int(right) + room
-    ] = False
-    return free
 
 
 # Pixels
@@ -158,8 +122,8 @@ def test_pins_have_their_colours_on_the_image_and_around_their_panels(sample, co
             assert tuple(page[y, x]) == colour
         x = layout.image.left + round((col + 0.5) * layout.image.width / 6)
         y = layout.image.top + round((row + 0.5) * layout.image.height / 4)
-        assert tuple(page[y, x - 12]) == colour  # beside the number on the disc
-        assert tuple(page[box.top - 31, box.left + 10 - 12]) == colour
+        assert tuple(page[y + 13, x]) == colour  # below the number in the shape
+        assert tuple(page[box.top - 31 + 13, box.left + 10]) == colour
 
 
 def test_the_bar_shows_all_colours_from_zero_to_the_top(sample):
@@ -236,10 +200,6 @@ def test_whole_dots_per_pixel_where_pixels_are_seen():
 # Words
 
 
-def texts(svg: bytes) -> list[str]:
-    return [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
-
-
 def test_the_figure_says_what_it_shows(sample):
     still = figure(sample, "pooled", [(3, 5), (15, 0)], caption="a-checkpoint, Coat")
     said = texts(still.render("svg"))
@@ -252,13 +212,25 @@ def test_the_figure_says_what_it_shows(sample):
     assert "multiples of the average point's attention" in " ".join(said)
 
 
-def test_any_text_is_drawn_as_it_is(sample):
+def test_any_text_is_drawn_as_it_is(sample, monkeypatch):
+    monkeypatch.setattr(lettering, "_east_asian_files", tuple)  # a machine without such fonts
     hostile = "$\\frac{1}{0}$ <script>&amp; 小猫 \x00\ud800 🐱\n\\alpha é"
-    still = figure(sample, "flat", [(0, 0)], caption=hostile)
+    still = figure(sample, "flat", [(0, 0)], changes=hostile)
     shown = "$\\frac{1}{0}$ <script>&amp; \\u5c0f\\u732b \\x00\\ud800 🐱 \\alpha é"
     assert " ".join(texts(still.render("svg"))).count(shown) == 1
     assert still.render("pdf").startswith(b"%PDF")
     assert still.render("png").startswith(b"\x89PNG")
+
+
+def test_names_in_other_scripts_use_a_font_of_the_system(sample):
+    if "\\" in legible("小猫"):
+        pytest.skip("no font with Chinese characters on this machine")
+    still = figure(sample, "flat", [(0, 0)], caption="Cat 小猫, 3", changes="小猫")
+    said = texts(still.render("svg"))
+    assert {"Cat ", "小猫", ", 3"} <= set(said)
+    assert still.render("pdf").startswith(b"%PDF")
+    plain = replace(still, blocks=(replace(still.blocks[0], title="Cat , 3"),))
+    assert (pixels(still) != pixels(plain)).any()
 
 
 def test_lines_are_broken_to_fit():

@@ -74,6 +74,23 @@ def test_the_file_says_what_it_is(tmp_path, generated):
     assert data["blocks.1.attention/key"].shape == (4, 8, 8)
 
 
+def test_every_step_can_be_repeated(tmp_path, generated):
+    """From x, weights and what each key adds to the layer's output, with a knock-out between."""
+    save_data(tmp_path / "x.npz", generated, "blocks.1.attention", [])
+    data = load(tmp_path / "x.npz")
+    for name, field in generated.fields.items():
+        part = {key: data[f"{name}/{key}"] for key in ("x", "out", "added", "value", "strength")}
+        flat = part["added"].reshape(len(part["added"]), -1)
+        out = (flat @ data[f"{name}/weights"].T).reshape(part["out"].shape)
+        np.testing.assert_allclose(out, part["out"], rtol=1e-3, atol=1e-5)
+        assert part["x"].shape == part["out"].shape == tuple(field.x.shape[1:])
+        assert part["value"].shape[1:] == tuple(field.key_grid)
+        np.testing.assert_allclose(np.linalg.norm(part["added"], axis=0), part["strength"], 1e-5)
+        weights = data[f"{name}/weights"].astype(float)
+        entropy = -(weights * np.log(weights)).sum(1).reshape(field.query_grid)
+        np.testing.assert_allclose(data[f"{name}/entropy"], entropy, rtol=1e-4)
+
+
 def test_no_pins_and_no_classes(tmp_path):
     save_data(tmp_path / "x.NPZ", planted_sample(), "planted", [])
     data = load(tmp_path / "x.NPZ")

@@ -15,6 +15,7 @@ from .layout import BAR_TICK, DOTS_PER_INCH, GAP, MARGIN, POINT, BlockLayout, Bo
 from .legend import legend, what_if
 from .lettering import legible, text_width, wrap, write
 from .maps import targets
+from .shapes import PIN_SHAPES
 from .view import Look, same_place
 
 if TYPE_CHECKING:
@@ -264,15 +265,21 @@ def _outline(axes: Axes, corners: Corners, colour: str, line: float) -> None:
 
 
 def _draw_badge(axes: Axes, x: float, y: float, index: int) -> None:
-    """A disc in the pin's colour with its number, centred on (x, y)."""
-    from matplotlib.patches import Circle
+    """The pin's shape in its colour, with its number, centred on (x, y)."""
+    from matplotlib.patches import Polygon
 
-    size, fill = 6, PIN_COLOURS[index]
+    size, fill, name = 6, PIN_COLOURS[index], list(PIN_SHAPES)[index]
+    width = 8.4 * POINT
+    corners = [
+        (x + (right / 100 - 0.5) * width, y + (down / 100 - 0.5) * width)
+        for right, down in PIN_SHAPES[name]
+    ]
+    shape = Polygon(corners, closed=True)
+    shape.set(facecolor=fill, edgecolor=_rim(fill), linewidth=0.6, clip_on=False)
+    axes.add_patch(shape)
+    room = 0.5 * POINT if name == "triangle" else 0  # it is narrow where others are wide
+    baseline = y + DIGIT / 2 * size * POINT + room
     ink = _ink_on(fill)
-    disc = Circle((x, y), 4.2 * POINT)
-    disc.set(facecolor=fill, edgecolor=_rim(fill), linewidth=0.6, clip_on=False)
-    axes.add_patch(disc)
-    baseline = y + DIGIT / 2 * size * POINT
     write(axes, x, baseline, str(index + 1), colour=ink, size=size, bold=True, align="center")
 
 

@@ -16,6 +16,7 @@ from sagan_core.data import fit_image
 
 from .bounded import Bounded
 from .source import short
+from .uploads import uploaded_file
 
 FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")  # and JPEG
 MOST_BYTES = 100_000_000
@@ -58,7 +59,7 @@ class Dropped:
             raise ValueError(f"expected the path of an uploaded image, not {short(request)}")
         name = request.get("name")
         called = name[:80] if isinstance(name, str) and name else "This file"
-        path = _uploaded(request.get("path"))
+        path = uploaded_file(request.get("path"))
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise ValueError(
@@ -81,18 +82,6 @@ class Dropped:
         if fitted is None:
             raise LookupError("The dropped image is no longer there: drop it again.")
         return fitted
-
-
-def _uploaded(path: Any) -> Path:
-    """A file in the folder of uploads. Raises ValueError for any other."""
-    if not isinstance(path, str) or not 0 < len(path) < 4096 or "\0" in path:
-        raise ValueError(f"path is {short(path)}; it must be that of an uploaded file")
-    from gradio.utils import get_upload_folder  # seconds, which a script need not wait
-
-    folder, file = Path(get_upload_folder()).resolve(), Path(path).resolve()
-    if not file.is_relative_to(folder) or not file.is_file():
-        raise ValueError("The file is not among the uploaded ones (any more): drop it again.")
-    return file
 
 
 def fit_file(path: Path, shapes: Iterable[Shape], called: str) -> dict[Shape, Fitted]:

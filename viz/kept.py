@@ -263,7 +263,9 @@ def changes(made: Made) -> str:
         count = len(cells)
         of = made.fields[layer].key_grid if layer in made.fields else None
         among = f" of {of.height * of.width}" if of else ""
-        parts.append(f"{count}{among} key {'cell' if count == 1 else 'cells'} out in {layer}")
+        parts.append(
+            f"{count}{among} key {'cell' if count == 1 else 'cells'} knocked out in {layer}"
+        )
     return "Changed: " + ", ".join(parts) if parts else ""
 
 

@@ -77,6 +77,7 @@ class Networks:
                 name, number = f"{plain} ({number})", number + 1
             self._sources[name], self._locks[name] = one, threading.Lock()
         self._opened = Bounded[str, Checkpoint](NETWORK_BYTES, _checkpoint_bytes)
+        self._guests = Bounded[str, Checkpoint](NETWORK_BYTES, _checkpoint_bytes)
         self._pairs = Bounded[tuple[str, str | int], Pair](NETWORK_BYTES, Pair.size)
 
     @property
@@ -84,9 +85,9 @@ class Networks:
         return list(self._sources)
 
     def full_name(self, name: str) -> str:
-        """The name, "" standing for the first. Raises ValueError for one not on the list."""
+        """The name, "" standing for the first. Raises ValueError for one that there is not."""
         chosen = name or self.names[0]
-        if chosen not in self._sources:
+        if chosen not in self._sources and self._guests.find(chosen) is None:
             raise ValueError(
                 f"there is no checkpoint {short(name)} here; there is {', '.join(self.names)}"
             )
@@ -95,10 +96,18 @@ class Networks:
     def checkpoint(self, name: str = "") -> Checkpoint:
         """The checkpoint of that name. Raises ValueError, and what opening it raises."""
         name = self.full_name(name)
+        guest = self._guests.find(name)
+        if guest is not None:
+            return guest
         source = self._sources[name]
         if isinstance(source, Checkpoint):
             return source
         return self._opened.obtain(name, lambda: self._open(source))
+
+    def invite(self, name: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint for a while that is not on the list: who knows its name may ask."""
+        self._guests.put(name, checkpoint)
+        self._locks.setdefault(name, threading.Lock())
 
     def pair(self, name: str, weights: str | int) -> Pair:
         """Networks with these weights: "trained", "random", or after a snapshot's images.

@@ -25,7 +25,7 @@ STYLE = Path(__file__).with_name("page.css")
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 SYSTEM_MONO = ("ui-monospace", "Menlo", "Consolas", "monospace")
 HOUR = 3600
-LARGEST_UPLOAD = "50mb"
+LARGEST_IMAGE, LARGEST_CHECKPOINT = "100mb", "2gb"
 
 TITLE = """
 <h1>SAGAN Lens</h1>
@@ -33,17 +33,20 @@ TITLE = """
 """
 
 
-def build_page(checkpoints: Checkpoint | Sequence[Checkpoint | Path]) -> gr.Blocks:
+def build_page(
+    checkpoints: Checkpoint | Sequence[Checkpoint | Path], uploads: bool = False
+) -> gr.Blocks:
     """The page for one or several checkpoints, ready for `launch_page`.
 
     Args:
         checkpoints: opened ones, or folders to be opened when somebody asks for them; the page
             opens on the first.
+        uploads: people may upload checkpoints, which are then open to those who know their name.
 
     Raises ValueError for a first checkpoint without attention.
     """
     chosen = [checkpoints] if isinstance(checkpoints, Checkpoint) else checkpoints
-    studio = Studio(chosen)
+    studio = Studio(chosen, uploads)
     lab = studio.lab(None)
     value = {
         "lab": lab,
@@ -76,7 +79,13 @@ def server_functions(studio: Studio) -> list[Any]:
     def save(request: Any) -> dict[str, Any]:
         return studio.save(request)
 
-    return [scene, lab, drop, timeline, save]
+    def about(name: Any) -> dict[str, Any]:
+        return studio.about(name)
+
+    def upload_checkpoint(request: Any) -> dict[str, Any]:
+        return studio.upload(request)
+
+    return [scene, lab, drop, timeline, save, about, upload_checkpoint]
 
 
 def _plotly_script() -> Path:
@@ -92,6 +101,7 @@ def launch_page(
     port: int | None = None,
     share: bool = False,
     wait: bool = True,
+    uploads: bool = False,
 ) -> str:
     """Serve a page; returns its address on this machine.
 
@@ -100,6 +110,7 @@ def launch_page(
         port: None takes the first free one from 7860 on.
         share: also open a public link through Gradio's servers.
         wait: serve until interrupted; otherwise return at once and serve in the background.
+        uploads: take files as large as checkpoints.
 
     Raises OSError when the port is taken.
     """
@@ -123,7 +134,7 @@ def launch_page(
         footer_links=[],
         run_history=False,
         ssr_mode=False,
-        max_file_size=LARGEST_UPLOAD,
+        max_file_size=LARGEST_CHECKPOINT if uploads else LARGEST_IMAGE,
         quiet=not wait,
     )
     return str(address)

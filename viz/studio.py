@@ -13,11 +13,13 @@ from typing import Any
 from sagan_core.checkpoint import Checkpoint
 
 from . import published
+from .about import about_checkpoint
 from .bounded import Bounded
 from .curves import curves
 from .kept import keep
 from .lab import lab_of
 from .source import Source, short
+from .uploads import uploaded_checkpoint
 from .workshop import Workshop
 
 SCENES, SAVED = 512, 128
@@ -31,12 +33,14 @@ class Studio(Workshop):
 
     Args:
         checkpoints: opened ones, or folders to open when first asked for; the first opens the page.
+        uploads: people may upload checkpoints.
 
     Raises ValueError for a first checkpoint without any attention.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint | Path]) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint | Path], uploads: bool = False) -> None:
         super().__init__(checkpoints)
+        self.uploads = uploads
         self._scenes = Bounded[Source, dict[str, Any]](SCENES, leaving=_withdraw)
         self._labs = Bounded[str, dict[str, Any]](64)
         self._saved = Bounded[str, Path](SAVED, leaving=published.withdraw)
@@ -65,7 +69,26 @@ class Studio(Workshop):
         """{"path", "name"} of a file with what {"state", "kind", "pane"} shows, or {"error"}."""
         return answer(lambda: self._save(request))
 
+    def about(self, name: Any) -> dict[str, Any]:
+        """What there is to know about a checkpoint, or {"error"}."""
+        return answer(lambda: self._about(Source.from_json({"checkpoint": name or ""}).checkpoint))
+
+    def upload(self, request: Any) -> dict[str, Any]:
+        """{"checkpoint": its name} of an uploaded file {"path"}, or {"error": words}."""
+        return answer(lambda: self._upload(request))
+
     # ---- How
+
+    def _about(self, name: str) -> dict[str, Any]:
+        return about_checkpoint(self.networks.checkpoint(name))
+
+    def _upload(self, request: Any) -> dict[str, Any]:
+        if not self.uploads:
+            raise ValueError("This page takes no checkpoints; start app.py with --uploads.")
+        name, checkpoint = uploaded_checkpoint(request)
+        self.networks.invite(name, checkpoint)
+        self._lab(name)  # refuses a model without attention
+        return {"checkpoint": name}
 
     def _save(self, request: Any) -> dict[str, Any]:
         if not isinstance(request, Mapping):
@@ -116,6 +139,7 @@ class Studio(Workshop):
             "class_names": list(checkpoint.class_names),
             "snapshots": list(checkpoint.snapshots()),
             "trained_images": checkpoint.training.get("images"),
+            "uploads": self.uploads,
             "real": len(self.real(name)),
             "discriminator": checkpoint.discriminator is not None,
             **lab_of(layers, opening.to_json()),

@@ -98,7 +98,7 @@ const asksForAnother = (query) => ["class", "seed", "truncation", "layer", "chec
 function readSource(query, prefix, usual, lab) {
   const get = (name) => query.get(prefix + name);
   const source = { ...usual };
-  if (lab.checkpoints.includes(get("checkpoint"))) source.checkpoint = get("checkpoint");
+  if (get("checkpoint")) source.checkpoint = get("checkpoint").slice(0, 200); // one that was uploaded is on no list
   const classes = source.checkpoint === lab.checkpoint ? lab.class_names.length : Infinity;
   source.seed = whole(get("seed"), lab.max_seed) ?? source.seed;
   if (classes) source.label = whole(get("class"), classes - 1) ?? source.label;

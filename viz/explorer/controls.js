@@ -54,11 +54,12 @@ export class Controls {
     this.lab = lab;
     const has = {
       classes: lab.class_names.length > 0,
-      checkpoints: lab.checkpoints.length > 1,
+      checkpoints: lab.checkpoints.length > 1 || !lab.checkpoints.includes(lab.checkpoint),
       snapshots: lab.snapshots.length > 1,
       discriminator: lab.discriminator,
       layers: scene.layers.length > 1,
       generated: !state.source.image,
+      uploads: Boolean(lab.uploads),
     };
     for (const part of this.element.querySelectorAll("[data-needs]")) part.hidden = !has[part.dataset.needs];
     const layers = scene.layers.map(({ name, label, gamma }) => [name, `${label}, gamma ${Number(gamma.toPrecision(2))}`]);
@@ -68,7 +69,7 @@ export class Controls {
     const lists = {
       layers,
       otherlayers: [["", "the same layer"], ...layers],
-      checkpoints: lab.checkpoints.map((name) => [name, name]),
+      checkpoints: [...new Set([...lab.checkpoints, lab.checkpoint])].map((name) => [name, name]),
       weights: [["trained", "trained"], ["random", "random"], ...snapshots],
       images: [["", "the generated one"], ...real, ...dropped],
     };

@@ -1,6 +1,7 @@
 // The explorer: an image on which attention follows the pointer, pins that keep maps, and everything
 // that can be asked and changed. It owns the state; the server only makes scenes and files.
 
+import { About } from "./about.js";
 import { addressIsSet, linkTo, readAddress, showInAddress } from "./address.js";
 import { paintOn, randomCells } from "./blocking.js";
 import { Controls } from "./controls.js";
@@ -53,6 +54,14 @@ class Explorer {
         state: () => this.now,
         lab: () => this.lab,
         chosen: (weights) => this.set("source.weights", weights, "snapshot"),
+      },
+    });
+    this.about = new About(this.find("[data-part=checkpoint]"), {
+      loader: this.loader,
+      page: {
+        lab: () => this.lab,
+        opened: (checkpoint) => this.set("source.checkpoint", checkpoint),
+        complain: (words) => this.complain(words),
       },
     });
     this.listen();
@@ -196,9 +205,10 @@ class Explorer {
     this.render();
     this.controls.show({ ...this.now, layer: this.panes[0].layer.name, other_layer: this.now.other_layer });
     this.timeline.show(this.now);
+    this.about.show();
     this.root.dataset.state = "ready";
     this.root.dataset.sample = this.panes[0].scene.id;
-    if (this.opened) showInAddress(this.state());
+    if (this.opened && this.loader.server) showInAddress(this.state());
     this.opened = true;
   }
 
@@ -222,7 +232,7 @@ class Explorer {
     this.message("");
     this.render();
     this.controls.show({ ...this.now, layer: this.panes[0].layer.name });
-    showInAddress(this.state());
+    if (this.loader.server) showInAddress(this.state());
   }
 
   travel(state) {
@@ -539,7 +549,7 @@ class Explorer {
   // Images from outside
 
   listenForImages() {
-    const file = this.find(".drop input");
+    const file = this.find(".drop .image");
     file.addEventListener("change", () => file.files[0] && this.takeImage(file.files[0]));
     const area = this.root;
     area.addEventListener("dragover", (event) => {

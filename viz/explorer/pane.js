@@ -126,8 +126,8 @@ export class Pane {
   }
 
   paintWords() {
-    const { notes } = this.layer;
-    const items = [...notes].map(({ text, warning }) => {
+    const remarks = [...(this.scene.remarks ?? []), ...this.judgement()].map((text) => ({ text, warning: false }));
+    const items = [...this.layer.notes, ...remarks].map(({ text, warning }) => {
       const item = document.createElement("li");
       item.textContent = text;
       item.classList.toggle("warning", warning);
@@ -140,6 +140,14 @@ export class Pane {
     if (measure === "value") parts.push("Maps show attention times the length of what it adds.");
     this.find(".whatif").textContent = parts.join(" ");
     this.find(".whatif").hidden = parts.length === 0;
+  }
+
+  /** What the discriminator says of the image, beside one of its layers. */
+  judgement() {
+    const { logit, plain_logit: plain } = this.scene;
+    if (typeof logit !== "number" || this.layer.network !== "discriminator") return [];
+    const before = typeof plain === "number" && plain !== logit ? `, ${plain.toFixed(2)} unchanged` : "";
+    return [`The discriminator scores the image ${logit.toFixed(2)}${before}: the higher, the more real to it.`];
   }
 
   /** Three maps of the layer as a whole, when they are asked for. */

@@ -56,6 +56,7 @@ export class Timeline {
       const ink = getComputedStyle(this.element).color;
       figure.layout = { ...figure.layout, font: { ...figure.layout.font, color: ink } };
       await window.Plotly.newPlot(this.find(".curves"), figure.data, figure.layout, { displayModeBar: false, responsive: true });
+      window.Plotly.Plots.resize(this.find(".curves")); // it measured before it had its place
       this.show(this.page.state());
     } catch (error) {
       this.drawn = null;
