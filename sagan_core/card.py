@@ -258,7 +258,8 @@ def _claims(claims: Mapping[str, Any]) -> str:
         f"Does attention at `{claims['layer']}` tie together what belongs together? Preference is "
         "the attention on such a place against that on cells of other colours (white apart) at "
         "the same distance, same / (same + other): 0.5 where only distance counts. Mean over "
-        "samples with its 95% interval, and the share of samples above 0.5. "
+        "samples with its 95% interval, and the share of samples above 0.5. What training gave is "
+        "what the model's own maps have beyond the redrawn ones. "
         f"{conditions}. {claims['seconds'] / 60:.0f} minutes on {claims['hardware']}."
     )
     names = list(claims["conditions"])

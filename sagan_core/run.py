@@ -69,6 +69,7 @@ DEFAULTS: dict[str, Any] = {
     "flip": False,
     "balance": False,
     "gamma": 0.0,
+    "alike": False,
     "precision": "auto",
     "seed": 0,
     "device": "auto",
@@ -150,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KIND",
     )
     add(recipe, "--gamma", "that attention starts at: 0 in the paper", type=float, metavar="G")
+    add(recipe, "--alike", "keys start with the queries' weights", action=pool)
     add(recipe, "--balance", "show every class equally often", action=pool)
     add(recipe, "--flip", "mirror half of the images (not of one-sided classes)", action=pool)
     return command

@@ -53,6 +53,8 @@ class Recipe:
             nothing in the paper.
         balance: show every class equally often (`BalancedOrder`).
         gamma: what every attention layer's gamma starts at; 0 in the paper.
+        alike: keys start with the queries' weights, so that a point at first looks where features
+            are like its own; from there both learn freely. Not in the paper.
         flip: mirror half of the real images, but for classes that the data set calls one-sided.
         bf16: run the networks under bfloat16 autocast; spectral norm and losses stay float32.
         seed: of the initial weights, the latents and the order of the images.
@@ -68,6 +70,7 @@ class Recipe:
     flip: bool = False
     balance: bool = False
     gamma: float = 0.0
+    alike: bool = False
     bf16: bool = False
     seed: int = 0
 
@@ -123,6 +126,8 @@ class TrainState:
         for network in networks:
             for layer in attention_layers(network).values():
                 nn.init.constant_(layer.gamma, recipe.gamma)
+                if recipe.alike:
+                    layer.key.load_state_dict(layer.query.state_dict())
             network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator, discriminator = networks
 
