@@ -34,10 +34,10 @@ from .card import METRICS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE, Classifier, class_accuracies, train_classifier
 from .data import SOURCES, DataError, ImageSet, has_test_part, load_images
+from .measures import image_changes, summarise
 from .model import Generator
 from .run import hardware, resolve_device
 from .sample import MAX_SEED, evaluating, generate_images, latents
-from .train import summarise
 
 EPOCHS, LEAST_STEPS = 8, 1000
 GAN_TEST_SAMPLES, MOST_GAN_TRAIN_SAMPLES = 10_000, 100_000
@@ -193,8 +193,9 @@ def judge_samples(
 def measure_attention(
     checkpoint: Checkpoint, count: int = ATTENTION_SAMPLES, seed: int = 0, chunk: int = 64
 ) -> dict[str, dict[str, float]]:
-    """`train.summarise` of every attention layer over `count` samples.
+    """`measures.summarise` of every attention layer over `count` samples.
 
+    Of the generator's also `image_change`, `measures.image_changes` over the first `chunk` of them.
     Layers are named as in `history.jsonl`: "generator." or "discriminator." and the module path.
     The discriminator looks at the samples. Empty for a model without attention.
     """
@@ -211,7 +212,10 @@ def measure_attention(
         part = slice(start, start + chunk)
         for name, field in _fields(networks, watched, z[part], labels[part]).items():
             parts.setdefault(name, []).append(field)
-    return {name: summarise(_joined(fields)) for name, fields in parts.items()}
+    summaries = {name: summarise(_joined(fields)) for name, fields in parts.items()}
+    for layer, change in image_changes(generator, z[:chunk], labels[:chunk]).items():
+        summaries[f"generator.{layer}"]["image_change"] = change
+    return summaries
 
 
 def _fields(
@@ -309,10 +313,14 @@ def _attention_table(layers: Mapping[str, Mapping[str, float]]) -> str:
             f"{row['entropy']:.2f} nats",
             f"{row['dependence']:.2f} nats",
             f"{row['effective_keys']:.1f} of {row['keys']:.0f}",
+            f"{row['distance']:.2f}",
+            f"{row['pairwise']:.0%}",
+            f"{row['image_change']:.1f}" if "image_change" in row else "-",
         ]
         for name, row in layers.items()
     }
-    return _columns(["gamma", "update", "entropy", "dependence", "effective keys"], texts)
+    titles = "gamma,update,entropy,dependence,effective keys,distance,pairwise,image change"
+    return _columns(titles.split(","), texts)
 
 
 def _columns(titles: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:

@@ -41,6 +41,7 @@ class SAGANConfig:
         pool_keys: max-pool keys and values 2x2 (the released code; the paper's text does not).
         query_divisor: queries and keys have channels / query_divisor channels.
         value_divisor: values have channels / value_divisor channels.
+        centre_queries, query_scale: of `SelfAttention`; not in the paper, which has False and 1.
     """
 
     resolution: int = 128
@@ -53,6 +54,8 @@ class SAGANConfig:
     pool_keys: bool = True
     query_divisor: int = 8
     value_divisor: int = 2
+    centre_queries: bool = False
+    query_scale: float = 1.0
 
     @classmethod
     def paper(cls) -> SAGANConfig:
@@ -91,7 +94,11 @@ class SAGANConfig:
             self._require(name, holds, f"a whole number from {least} to {most}")
         self._require("resolution", self.resolution in RESOLUTIONS, f"one of {RESOLUTIONS}")
         self._require("image_channels", self.image_channels in (1, 3), "1 or 3")
-        self._require("pool_keys", isinstance(self.pool_keys, bool), "true or false")
+        for name in ("pool_keys", "centre_queries"):
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
+        scale = self.query_scale
+        holds = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale <= 100
+        self._require("query_scale", holds, "a number above 0 and up to 100")
         self._require_places("attention", self.generator_resolutions, self.generator_channels)
         self._require_places(
             "discriminator_attention", self.discriminator_resolutions, self.discriminator_channels
@@ -216,7 +223,14 @@ def _attention(config: SAGANConfig, channels: int, present: bool) -> nn.Module:
         channels // config.query_divisor,
         channels // config.value_divisor,
     )
-    return SelfAttention(channels, query_channels, value_channels, config.pool_keys)
+    return SelfAttention(
+        channels,
+        query_channels,
+        value_channels,
+        config.pool_keys,
+        config.centre_queries,
+        config.query_scale,
+    )
 
 
 class UpBlock(nn.Module):

@@ -54,6 +54,8 @@ DEFAULTS: dict[str, Any] = {
     "pool_keys": True,
     "query_divisor": 8,
     "value_divisor": 2,
+    "centre_queries": False,
+    "query_scale": 1.0,
     "unconditional": False,
     "batch_size": 64,
     "accumulate": 1,
@@ -125,6 +127,8 @@ def parser() -> argparse.ArgumentParser:
     add(model, "--pool-keys", "2x2 max-pooled keys and values (default, as released)", action=pool)
     add(model, "--query-divisor", "queries have 1/N of the channels", type=int, metavar="N")
     add(model, "--value-divisor", "values have 1/N of the channels", type=int, metavar="N")
+    add(model, "--centre-queries", "less their mean: no part of the logits is shared", action=pool)
+    add(model, "--query-scale", "factor on queries: 1 in the paper", type=float, metavar="S")
     add(model, "--unconditional", "ignore the classes", action="store_true")
 
     recipe = command.add_argument_group("the recipe (the paper: batch 256)")
@@ -179,7 +183,8 @@ def model_config(options: dict[str, Any], data: ImageSet) -> SAGANConfig:
     in_discriminator = options["discriminator_attention"]
     if in_discriminator is None:
         in_discriminator = [size for size in attention if size <= resolution // 2]
-    same = ("resolution", "width", "latent_size", "pool_keys", "query_divisor", "value_divisor")
+    given = {"image_channels", "classes", "attention", "discriminator_attention"}
+    same = set(SAGANConfig.__dataclass_fields__) - given
     return SAGANConfig(
         image_channels=data.images.shape[1],
         classes=0 if options["unconditional"] else len(data.class_names),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .attention import AttentionField, attention_layers, record_attention
 from .augment import AUGMENTATIONS, augment, mirror
 from .data import ImageSet
+from .measures import summarise
 from .model import Discriminator, Generator, SAGANConfig
 from .order import BalancedOrder, ShuffledOrder
 
@@ -186,8 +187,7 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`. Raises ValueError for a run of another model or recipe."""
         for name, own in (("config", self.config), ("recipe", self.recipe)):
-            # A state of before a setting was there was made with what is now its default.
-            saved = {**asdict(type(own)()), **state[name]}
+            saved = {**asdict(type(own)()), **state[name]}  # of before a setting was there
             differing = {k: (saved.get(k), v) for k, v in asdict(own).items() if saved.get(k) != v}
             if differing:
                 changes = ", ".join(f"{k} {a} -> {b}" for k, (a, b) in differing.items())
@@ -377,23 +377,6 @@ def _update_average(state: TrainState) -> None:
     decay = min(state.recipe.ema_decay, (1 + state.step) / (10 + state.step))
     averages = list(state.average.values())
     torch._foreach_lerp_(averages, [p.detach() for p in state.generator.parameters()], 1 - decay)
-
-
-def summarise(field: AttentionField) -> dict[str, float]:
-    """A layer in numbers: means over images and positions, of the update the median.
-
-    gamma; update, ||gamma out|| / ||x||; entropy and dependence in nats; and the effective number
-    of keys, exp(entropy), of `keys`.
-    """
-    entropy = field.entropy()
-    return {
-        "gamma": field.gamma,
-        "update": field.update_share().median().item(),
-        "entropy": entropy.mean().item(),
-        "dependence": field.dependence().mean().item(),
-        "effective_keys": entropy.exp().mean().item(),
-        "keys": float(math.prod(field.key_grid)),
-    }
 
 
 if __name__ == "__main__":

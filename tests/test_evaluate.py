@@ -26,8 +26,9 @@ from sagan_core.evaluate import (
     parser,
     stratified_split,
 )
+from sagan_core.measures import image_changes, summarise
 from sagan_core.sample import generate_images, latents
-from sagan_core.train import calibrate, summarise
+from sagan_core.train import calibrate
 
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 TINY = SAGANConfig(
@@ -251,6 +252,9 @@ def test_attention_in_chunks_is_the_summary_of_one_pass(tiny_folder):
     with torch.no_grad(), record_attention(checkpoint.discriminator) as in_discriminator:
         checkpoint.discriminator(images, labels)
     expected = {f"generator.{name}": summarise(field) for name, field in fields.items()}
+    first = latents(checkpoint.generator, 7, 10)[:4], labels[:4]
+    for name, change in image_changes(checkpoint.generator, *first).items():
+        expected[f"generator.{name}"]["image_change"] = change
     for name, field in in_discriminator.items():
         expected[f"discriminator.{name}"] = summarise(field)
     assert sorted(found) == [
