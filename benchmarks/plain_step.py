@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan_core.model import SAGANConfig
-from sagan_core.train import Recipe
+from sagan_core.state import Recipe
 
 
 class Normalised(nn.Module):

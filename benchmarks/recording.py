@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from sagan_core import load_checkpoint, record_attention
-from sagan_core.run import hardware
+from sagan_core.device import hardware
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "fashion-mnist-32"
 

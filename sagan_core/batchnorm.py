@@ -79,7 +79,7 @@ class _Gather(torch.autograd.Function):
         return everyone
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override] # noqa: ARG004
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         # Each process's loss depends on everyone's statistics: their gradients add up.
         dist.all_reduce(gradient)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import mmap
 import os
 import struct
 import tempfile
@@ -98,12 +99,25 @@ class ImageSet:
         some = np.ascontiguousarray(self.images[:: max(1, len(self) // 64)])
         return zlib.crc32(some.tobytes(), zlib.crc32(self.labels.tobytes()))
 
+    def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) indices -> uint8 images (B, C, R, R) and labels (B,), copied out."""
+        chosen = indices.numpy()
+        images = torch.from_numpy(np.ascontiguousarray(self.images[chosen]))
+        if isinstance(self.images, np.memmap):
+            _forget_pages(self.images)
+        return images, torch.from_numpy(self.labels[chosen])
+
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) indices -> float images (B, C, R, R) in [-1, 1] and labels (B,)."""
-        chosen = indices.numpy()
-        return to_signed(torch.from_numpy(self.images[chosen])), torch.from_numpy(
-            self.labels[chosen]
-        )
+        images, labels = self.rows(indices)
+        return to_signed(images), labels
+
+
+def _forget_pages(images: np.memmap) -> None:
+    """Let go of what was read of a file: the system keeps it as long as nobody needs the memory."""
+    mapped = getattr(images, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def to_signed(images: Tensor) -> Tensor:
@@ -132,7 +146,7 @@ def load_images(
     Raises DataError when nothing usable is found or more than 1% of the images are broken; fewer
     are named in a warning and left out.
     """
-    limit = _half_of_memory() if memory_limit is None else memory_limit
+    limit = half_of_memory() if memory_limit is None else memory_limit
     path = _source_path(source)
     if not path.exists():
         hint = ""
@@ -162,7 +176,10 @@ def _source_path(source: str | Path) -> Path:
     return FASHION_MNIST if str(source) == "fashion-mnist" else Path(source).expanduser()
 
 
-def _half_of_memory() -> int:
+def half_of_memory() -> int:
+    """Bytes; of a system that does not say how much it has (Windows), of 8 GiB."""
+    if not hasattr(os, "sysconf"):
+        return 4 << 30
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 

@@ -17,7 +17,7 @@ from sagan_core import (
     edit_attention,
     record_attention,
 )
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 GRIDS = [((3, 5), (3, 5)), ((4, 6), (2, 3)), ((1, 7), (5, 2))]
 

@@ -16,15 +16,10 @@ from safetensors.torch import load_file
 
 from sagan_core import SAGANConfig, load_checkpoint
 from sagan_core.data import ImageSet
-from sagan_core.run import bf16_pays, main, resolve_device
-from sagan_core.train import (
-    Recipe,
-    TrainingError,
-    TrainState,
-    discriminator_loss,
-    generator_loss,
-    train,
-)
+from sagan_core.device import bf16_pays, resolve_device
+from sagan_core.run import main
+from sagan_core.state import Recipe, TrainingError, TrainState
+from sagan_core.train import discriminator_loss, generator_loss, train
 
 CONFIG = SAGANConfig(
     resolution=32,
