@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from .data import ImageSet
 from .device import to_device
+from .image_set import ImageSet
 from .order import BalancedOrder, ShuffledOrder
 from .parallel import Processes
 from .state import Recipe
+from .stream import ImageStream
 
 Part = tuple[Tensor, Tensor]
 
@@ -31,26 +32,16 @@ class Feed:
     Raises ValueError for a batch larger than the data set.
     """
 
-    def __init__(self, data: ImageSet, recipe: Recipe, processes: Processes) -> None:
-        if recipe.batch_size > len(data):
+    def __init__(self, data: ImageSet | ImageStream, recipe: Recipe, processes: Processes) -> None:
+        if recipe.batch_size > len(data) > 0:
             raise ValueError(f"batch_size is {recipe.batch_size}; {len(data)} images are there")
         self.data, self.recipe, self.processes = data, recipe, processes
-        if recipe.balance:
-            self._order: ShuffledOrder = BalancedOrder(data.labels, recipe.seed)
-        else:
-            self._order = ShuffledOrder(len(data), recipe.seed)
+        self._order = _order(data, recipe)
         self._resident: Part | None = None
-        if self._fits_on_gpu():
+        if isinstance(data, ImageSet) and _fits_on_gpu(data, processes.device):
             self._resident = _whole(data, processes.device)
         self._reader = ThreadPoolExecutor(1, "batches")
         self._ahead: tuple[int, Future[Part]] | None = None
-
-    def _fits_on_gpu(self) -> bool:
-        device = self.processes.device
-        if device.type != "cuda":
-            return False
-        free, _ = torch.cuda.mem_get_info(device)
-        return self.data.images.nbytes < SHARE_OF_GPU * free
 
     def batch(self, start: int) -> list[Part]:
         """The batch at position `start` of the stream: images (n, C, R, R) and labels (n,) a part.
@@ -70,14 +61,34 @@ class Feed:
         self._ahead = start, self._reader.submit(self._read, start)
 
     def _read(self, start: int) -> Part:
-        whole = self._order.slice(start, self.recipe.batch_size)
-        parts = whole.view(self.recipe.accumulate, -1)
+        parts = torch.arange(self.recipe.batch_size).view(self.recipe.accumulate, -1)
         own = parts[:, self.processes.share(parts.shape[1])].flatten()
+        if isinstance(self.data, ImageStream):
+            return self.data.read(self.recipe.seed, start, self.recipe.batch_size, own)
+        assert self._order is not None
+        chosen = self._order.slice(start, self.recipe.batch_size)[own]
         if self._resident is None:
-            return self.data.rows(own)
-        own = to_device(own, self.processes.device)
+            return self.data.rows(chosen)
+        chosen = to_device(chosen, self.processes.device)
         images, labels = self._resident
-        return images[own], labels[own]
+        return images[chosen], labels[chosen]
+
+
+def _order(data: ImageSet | ImageStream, recipe: Recipe) -> ShuffledOrder | None:
+    if isinstance(data, ImageStream):
+        if recipe.balance:
+            raise ValueError("--balance needs all labels beforehand, which a stream does not have")
+        return None
+    if recipe.balance:
+        return BalancedOrder(data.labels, recipe.seed)
+    return ShuffledOrder(len(data), recipe.seed)
+
+
+def _fits_on_gpu(data: ImageSet, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return data.images.nbytes < SHARE_OF_GPU * free
 
 
 def _whole(data: ImageSet, device: torch.device, block: int = 8192) -> Part:

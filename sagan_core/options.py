@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .augment import AUGMENTATIONS
-from .data import SOURCES, ImageSet
+from .data import SOURCES, ImageSet, ImageStream
 from .model import RESOLUTIONS, SAGANConfig
 from .state import BATCH_NORMS
 
@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "auto",
     "compile": False,
     "seed": 0,
+    "streaming": False,
     "device": "auto",
     "threads": None,
     "log_every": 100,
@@ -64,8 +65,10 @@ def parser() -> argparse.ArgumentParser:
         shown = "" if default is None or isinstance(default, bool) else f" (default {default})"
         group.add_argument(name, help=text + shown, **settings)
 
+    switch = argparse.BooleanOptionalAction
     run = command.add_argument_group("the run")
     add(run, "--data", f"what to train on: {SOURCES}", metavar="SOURCE")
+    add(run, "--streaming", "read hub:OWNER/NAME while training, not before", action=switch)
     add(run, "--out", "folder of the checkpoint", required=True, type=Path, metavar="FOLDER")
     add(run, "--resume", "go on with the run in --out, with its options", action="store_true")
     add(run, "--images", "how many real images to show in all", type=int, metavar="N")
@@ -78,7 +81,6 @@ def parser() -> argparse.ArgumentParser:
         "bf16 autocast, or auto: where it is fast, or accelerate launch asks for it",
         choices=PRECISIONS,
     )
-    switch = argparse.BooleanOptionalAction
     add(run, "--compile", "through torch.compile: a slow start, then faster", action=switch)
     add(run, "--log-every", "steps between lines of history.jsonl", type=int, metavar="STEPS")
     add(run, "--sample-every", "images between sample grids", type=int, metavar="IMAGES")
@@ -159,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def model_config(options: dict[str, Any], data: ImageSet) -> SAGANConfig:
+def model_config(options: dict[str, Any], data: ImageSet | ImageStream) -> SAGANConfig:
     """The model that the options ask for, with the data's channels and classes."""
     resolution = options["resolution"]
     attention = options["attention"]
@@ -171,7 +173,7 @@ def model_config(options: dict[str, Any], data: ImageSet) -> SAGANConfig:
     given = {"image_channels", "classes", "attention", "discriminator_attention"}
     same = set(SAGANConfig.__dataclass_fields__) - given
     return SAGANConfig(
-        image_channels=data.images.shape[1],
+        image_channels=data.channels,
         classes=0 if options["unconditional"] else len(data.class_names),
         attention=tuple(attention),
         discriminator_attention=tuple(in_discriminator),

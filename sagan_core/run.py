@@ -31,7 +31,15 @@ from .checkpoint import (
     save_snapshot,
     write_whole,
 )
-from .data import SOURCES, ImageSet, half_of_memory, load_images
+from .data import (
+    SOURCES,
+    ImageSet,
+    ImageStream,
+    classes_without_images,
+    half_of_memory,
+    load_images,
+    open_stream,
+)
 from .device import bf16_pays, hardware
 from .options import DEFAULTS, command_line, model_config, parser
 from .parallel import LostProcessError, Processes, asked_precision, join, launched, local_count
@@ -50,7 +58,7 @@ class Run:
     """A `TrainState` and the folder that it is kept in."""
 
     def __init__(
-        self, folder: Path, state: TrainState, data: ImageSet, options: dict[str, Any]
+        self, folder: Path, state: TrainState, data: ImageSet | ImageStream, options: dict[str, Any]
     ) -> None:
         self.folder, self.state, self.data, self.options = folder, state, data, options
         self._saved_at, self._save_took = time.monotonic(), 0.0
@@ -151,9 +159,14 @@ class Run:
         sizes = (f"{sum(p.numel() for p in n.parameters()) / 1e6:.2f} M" for n in networks)
         precision = "bf16" if self.state.recipe.bf16 else "fp32"
         return (
-            f"{len(self.data):,} {colour} images, {classes}; parameters of G and D: "
+            f"{self._size()} {colour} images, {classes}; parameters of G and D: "
             f"{' and '.join(sizes)}; {self.state.device}, {precision}{self._shares()}"
         )
+
+    def _size(self) -> str:
+        if isinstance(self.data, ImageSet):
+            return f"{len(self.data):,}"
+        return f"a stream of {len(self.data):,}" if len(self.data) else "a stream of"
 
     def _shares(self) -> str:
         count, batch = self.state.processes.count, self.state.recipe.batch_size
@@ -287,6 +300,21 @@ def _check_options(options: dict[str, Any]) -> None:
         raise ValueError(f"threads is {options['threads']}; it must be a whole number from 1")
 
 
+def _open_data(options: dict[str, Any]) -> ImageSet | ImageStream:
+    """The options' data. Raises DataError, ValueError for a class that has no images."""
+    if options["streaming"]:
+        return open_stream(options["data"], options["resolution"])
+    limit = half_of_memory() // local_count()
+    data = load_images(options["data"], options["resolution"], memory_limit=limit)
+    empty = classes_without_images(data)
+    if empty and not options["unconditional"]:
+        raise ValueError(
+            f"{data.source} has no images of {len(empty)} classes ({', '.join(empty[:5])}): leave "
+            "them out of its classes, or give --unconditional"
+        )
+    return data
+
+
 def open_run(given: dict[str, Any], processes: Processes | None = None) -> Run:
     """Start or resume the run that the command line asks for.
 
@@ -308,12 +336,11 @@ def open_run(given: dict[str, Any], processes: Processes | None = None) -> Run:
         options["precision"] = asked_precision() or pays
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
-    limit = half_of_memory() // local_count()
-    data = load_images(options["data"], options["resolution"], memory_limit=limit)
+    data = _open_data(options)
     names = set(Recipe.__dataclass_fields__) & set(options)
     chosen = {name: options[name] for name in names} | {"augment": tuple(options["augment"])}
     recipe = Recipe(**chosen, bf16=options["precision"] == "bf16")
-    if recipe.batch_size > len(data):
+    if recipe.batch_size > len(data) > 0:
         raise ValueError(f"batch_size is {recipe.batch_size}; {data.source} has {len(data)} images")
     state = TrainState.start(model_config(options, data), recipe, processes=processes)
     run = Run(folder, state, data, options)

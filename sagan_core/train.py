@@ -20,12 +20,13 @@ from torch import Tensor
 
 from .attention import AttentionField, attention_layers, record_attention
 from .augment import Share, augment, mirror
-from .data import ImageSet, to_signed
 from .feed import Feed, Part
+from .image_set import ImageSet, to_signed
 from .measures import summarise
 from .model import without_power_iteration
 from .parallel import reporting_loss
 from .state import TrainState, draw_latents
+from .stream import ImageStream
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -184,7 +185,7 @@ def _summaries(fields: dict[str, dict[str, AttentionField]]) -> dict[str, dict[s
 
 
 def train(
-    state: TrainState, data: ImageSet, log_every: int = 100, compiled: bool = False
+    state: TrainState, data: ImageSet | ImageStream, log_every: int = 100, compiled: bool = False
 ) -> Iterator[Step]:
     """Train for ever, one optimiser step of each network per item; the caller decides when to stop.
 

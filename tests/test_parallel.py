@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sagan_core import SAGANConfig
+from sagan_core import load_checkpoint
 from sagan_core.augment import AUGMENTATIONS
 from sagan_core.batchnorm import BatchNorm
 from sagan_core.feed import Feed
@@ -28,8 +28,9 @@ RECIPES = {
     "in parts": Recipe(batch_size=8, accumulate=2, augment=AUGMENTATIONS, flip=True),
     "local": Recipe(batch_size=8, batch_norm="local"),
 }
-# A process's own rows are summed in another order than all rows at once: rounding, and no more.
-TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
+# Rounding differs, as a process sums its own rows first; and Adam with beta1 = 0 makes a whole step
+# of any gradient, however small. So tensors are compared by how far they moved in training.
+SHARE_OF_MOVEMENT, TOLERANCE = 0.01, {"atol": 1e-4, "rtol": 1e-3}
 
 
 def start(count, *arguments):
@@ -125,9 +126,15 @@ def test_synchronised_processes_train_what_one_process_trains_with_the_whole_bat
     alone |= {f"average {key}": tensor for key, tensor in state.average.items()}
     initial = weights(TrainState.start(CONFIG, RECIPES[name]))
     for key, tensor in alone.items():
-        torch.testing.assert_close(ranks[0][name][key], tensor, **TOLERANCE, msg=key)
-    moved = [(alone[key] - tensor).abs().max() for key, tensor in initial.items() if "orig" in key]
-    assert min(moved) > 10 * TOLERANCE["atol"]  # so that the comparison says something
+        together = ranks[0][name][key]
+        plain_bias = key.endswith(("conv1.bias", "conv2.bias", "shortcut.bias"))
+        if plain_bias and not key.startswith("D"):
+            # The next batch norm takes these away again: their gradients are rounding alone.
+            continue
+        torch.testing.assert_close(together, tensor, **TOLERANCE, msg=key)
+        if "original" in key and not key.startswith("average"):
+            moved = (tensor - initial[key]).norm()
+            assert (together - tensor).norm() < SHARE_OF_MOVEMENT * moved, key
 
 
 def test_local_batch_norm_is_another_model(ranks):
@@ -135,16 +142,17 @@ def test_local_batch_norm_is_another_model(ranks):
     alone = weights(trained(RECIPES["local"], Processes())[0])
     own, other = (rank["local"] for rank in ranks)
     key = "G blocks.0.norm1.norm.running_mean"
-    assert not torch.allclose(own[key], other[key], **TOLERANCE)
-    assert not torch.allclose(own[key], alone[key], **TOLERANCE)
+    for found in (own[key], other[key]):
+        assert (found - alone[key]).norm() > 0.1 * alone[key].norm()
+    assert (own[key] - other[key]).norm() > 0.1 * alone[key].norm()
 
 
 def test_every_image_is_shown_once_per_epoch_in_one_process_or_the_other(ranks):
     shown = [rank["shown"]["images"].amax(1).tolist() for rank in ranks]
     expected = [200 + index for index in range(24)]
     for epoch in range(2):
-        both = sum((values[12 * epoch : 12 * epoch + 12] for values in shown), [])
-        assert sorted(both) == expected
+        part = slice(12 * epoch, 12 * epoch + 12)
+        assert sorted(shown[0][part] + shown[1][part]) == expected
     alone = Feed(pictures(), RECIPES["plain"], Processes()).batch(0)[0][0]
     together = shown[0][:4] + shown[1][:4]
     assert alone[:, 0, ::16, 0].amax(1).tolist() == together
@@ -190,13 +198,12 @@ def data(tmp_path_factory):
 
 
 def line(data, out, images, *more):
-    return [*OPTIONS.split(), "--data", str(data), "--out", str(out), "--images", str(images)] + [
-        *("--device", "cpu", "--precision", "fp32", *more)
-    ]
+    places = f"--data {data} --out {out} --images {images} --device cpu --precision fp32"
+    return [*OPTIONS.split(), *places.split(), *more]
 
 
 def test_a_process_that_dies_ends_the_other_and_one_alone_goes_on(data, tmp_path):
-    out, whole = tmp_path / "two", tmp_path / "one"
+    out = tmp_path / "two"
     script = (
         "import sys, sagan_core.run as run; run.SECONDS_BETWEEN_SAVES = 0.2; "
         "run.SHARE_FOR_SAVING = 1; sys.exit(run.main(sys.argv[1:]))"
@@ -216,13 +223,18 @@ def test_a_process_that_dies_ends_the_other_and_one_alone_goes_on(data, tmp_path
     assert saved >= 100
     images = saved + 20
     assert main(["--out", str(out), "--resume", "--images", str(images)]) == 0
-    assert main(line(data, whole, images)) == 0
-    names = ("generator.safetensors", "discriminator.safetensors")
-    config = SAGANConfig(**CONFIG.__dict__)
-    assert config == CONFIG
-    for name in names:
-        ours, alone = load_file(out / name), load_file(whole / name)
-        assert ours.keys() == alone.keys()
+    assert load_checkpoint(out).training["images"] == images
+
+
+def test_one_process_goes_on_where_two_stopped_and_has_what_one_alone_would_have(data, tmp_path):
+    out, alone = tmp_path / "two", tmp_path / "one"
+    errors = finish(start(2, "-m", "sagan_core.train", *line(data, out, 40)))
+    assert "2 processes with 5 images of a batch each" in errors[0]
+    assert main(["--out", str(out), "--resume", "--images", "60"]) == 0
+    assert main(line(data, alone, 60)) == 0
+    ours, other = (load_file(folder / "discriminator.safetensors") for folder in (out, alone))
+    for key, tensor in other.items():
+        torch.testing.assert_close(ours[key], tensor, **TOLERANCE, msg=key)
 
 
 def test_a_signal_to_one_process_stops_all_at_the_same_step(data, tmp_path):
