@@ -1,4 +1,4 @@
-"""A set written once and mapped afterwards: the same images, whatever it came from, in no memory."""
+"""A set written once and mapped afterwards: the same images in next to no memory."""
 
 import json
 import resource
@@ -120,7 +120,7 @@ def test_arrays_are_read_in_blocks_and_mean_the_same(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "b.npz", images=images, labels=whole.labels)
     assert np.array_equal(load_images(tmp_path / "b.npz", 32).images, whole.images)
     file.write_bytes(file.read_bytes()[:-5000])
-    with pytest.raises(DataError, match="not a readable .npz"):
+    with pytest.raises(DataError, match=r"not a readable \.npz"):
         load_images(file, 32)
 
 

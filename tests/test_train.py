@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -75,6 +76,22 @@ def test_a_step_moves_both_networks_and_logs():
     assert second.attention["generator.blocks.0.attention"]["keys"] == 16
     moved = [not torch.equal(before[name], tensor) for name, tensor in weights(state).items()]
     assert np.mean(moved) > 0.9
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_spectral_norm_iterates_once_per_optimiser_step(accumulate):
+    state = TrainState.start(CONFIG, Recipe(batch_size=8, accumulate=accumulate))
+    expected = {}
+    for network in (state.generator, state.discriminator):
+        norm = network.blocks[0].conv1.parametrizations.weight[0]
+        matrix = network.blocks[0].conv1.parametrizations.weight.original.detach().flatten(1)
+        u = F.normalize(matrix @ norm._v, dim=0, eps=norm.eps)
+        expected[norm] = u, F.normalize(matrix.T @ u, dim=0, eps=norm.eps)
+    steps(state, 1)
+    for norm, (u, v) in expected.items():
+        torch.testing.assert_close(norm._u, u)
+        torch.testing.assert_close(norm._v, v)
+        assert norm.iterate
 
 
 def test_the_average_is_of_raw_weights_and_its_sigma_is_its_own():
