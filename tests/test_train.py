@@ -319,3 +319,26 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(data, tmp_path
     assert main(command(data, out, 60, *more)) == 2
     assert "not finite" in capfd.readouterr().err
     assert {path: path.read_bytes() for path in out.glob("*.safetensors")} == good
+
+
+FULL_DISK = """
+import resource, sys
+from sagan_core.run import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # bytes of a file, as if no more fit
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_keeps_what_was_saved_before(data, tmp_path):
+    out = tmp_path / "x"
+    assert main(command(data, out, 20)) == 0
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    line = [sys.executable, "-c", FULL_DISK, "--out", str(out), "--resume", "--images", "40"]
+    full = subprocess.run(line, capture_output=True, text=True)
+    assert full.returncode == 2
+    last = full.stderr.strip().splitlines()[-1]
+    assert "File too large; what was there before is kept" in last
+    assert "state.pt" in last
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["--out", str(out), "--resume", "--images", "40"]) == 0
+    assert load_checkpoint(out).training["images"] == 40
