@@ -13,12 +13,14 @@ processes on a machine share what the system keeps of the file.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -88,7 +90,7 @@ def _classes(source: Source, labels: np.ndarray) -> str:
 def open_prepared(folder: Path, resolution: int, channels: int | None = None) -> ImageSet:
     """A prepared set, mapped into memory. Raises DataError for another size or damaged files."""
     try:
-        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        images = _map(folder / IMAGES)
         labels = np.load(folder / LABELS, allow_pickle=False)
         names = tuple(json.loads((folder / CLASSES).read_text(encoding="utf-8")))
     except (OSError, ValueError, EOFError) as error:
@@ -109,6 +111,57 @@ def open_prepared(folder: Path, resolution: int, channels: int | None = None) ->
         raise DataError(f"{folder} has {images.shape[1]} channels, and {channels} are asked for")
     one_sided = read_one_sided(folder / CLASSES, names)
     return ImageSet(images, labels.astype(np.int64), names, str(folder), one_sided)
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        # Where addresses are limited (ulimit -v), a map of the file does not fit; a batch does.
+        return cast(np.ndarray, FileRows(path))
+    return mapped
+
+
+class FileRows:
+    """A .npy file of uint8 rows, read when they are asked for: what batches need of an array.
+
+    Raises ValueError for a file of another kind, or shorter than its header says.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        version = np.lib.format.read_magic(self._file)
+        if version != (1, 0):
+            raise ValueError(f"it is of format {version}, not 1.0")
+        self.shape, fortran, dtype = np.lib.format.read_array_header_1_0(self._file)
+        self._start, self._row = self._file.tell(), math.prod(self.shape[1:])
+        size = self._start + math.prod(self.shape)
+        if fortran or dtype != self.dtype or os.fstat(self._file.fileno()).st_size != size:
+            raise ValueError(f"{dtype} {self.shape} do not fit the file's size")
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: int | slice | np.ndarray) -> np.ndarray:
+        places = np.arange(len(self))[chosen]
+        rows = np.empty((places.size, *self.shape[1:]), np.uint8)
+        for row, place in zip(rows, places.flat, strict=True):
+            self._file.seek(self._start + int(place) * self._row)
+            if self._file.readinto(row.data) != self._row:
+                raise OSError(f"{self._file.name} ends before row {place}")
+        return rows.reshape(*places.shape, *self.shape[1:])
 
 
 def add_command(commands: Any) -> None:

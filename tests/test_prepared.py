@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sagan_core.data import DataError, has_test_part, load_images, open_source
+from sagan_core.data import DataError, ImageSet, has_test_part, load_images, open_source
 from sagan_core.data_command import main
+from sagan_core.prepared import FileRows
 from sagan_core.run import main as train_main
 from tests.test_train import OPTIONS, folder_of_pictures
 
@@ -182,3 +183,44 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     )
     assert (tmp_path / "out" / "images.npy").stat().st_size > 100_000_000
     assert int(found.stdout) < 33
+
+
+def test_rows_are_read_from_the_file_where_a_map_of_it_does_not_fit(data, tmp_path):
+    out = tmp_path / "prepared"
+    assert main(["prepare", str(data), str(out), "--resolution", "32"]) == 0
+    rows, array = FileRows(out / "images.npy"), np.load(out / "images.npy")
+    assert (rows.shape, rows.nbytes, len(rows)) == (array.shape, array.nbytes, len(array))
+    for chosen in (3, -1, slice(None, None, 5), np.array([7, 0, 7])):
+        assert np.array_equal(rows[chosen], array[chosen])
+    whole = ImageSet(array, np.zeros(24, np.int64), (), "x")
+    assert ImageSet(rows, whole.labels, (), "x").fingerprint() == whole.fingerprint()
+    (out / "images.npy").write_bytes((out / "images.npy").read_bytes()[:-1])
+    with pytest.raises(ValueError, match="do not fit the file's size"):
+        FileRows(out / "images.npy")
+
+
+LIMITED = """
+import resource, sys, torch
+from sagan_core.data import load_images
+from sagan_core.run import main
+torch.set_num_threads(1)
+in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 300_000_000,) * 2)
+data = load_images(sys.argv[1], 64)
+print(len(data), type(data.images).__name__, *data.rows(torch.tensor([0, 99_999]))[1].tolist())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="counts addresses as Linux does")
+def test_a_set_larger_than_the_addresses_that_are_left_is_read(tmp_path):
+    """1.2 GB of images (a file with holes) where 300 MB can be had."""
+    with (tmp_path / "images.npy").open("wb") as file:
+        about = {"descr": "|u1", "fortran_order": False, "shape": (100_000, 3, 64, 64)}
+        np.lib.format.write_array_header_1_0(file, about)
+        file.truncate(file.tell() + 100_000 * 3 * 64 * 64)
+    np.save(tmp_path / "labels.npy", np.arange(100_000) % 7)
+    (tmp_path / "classes.json").write_text(json.dumps({str(i): {"one_sided": 0} for i in range(7)}))
+    found = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert found.stdout.split() == ["100000", "FileRows", "0", "4"], found.stderr
