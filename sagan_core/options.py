@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "threads": None,
     "log_every": 100,
     "sample_every": 50_000,
+    "half": False,
 }
 
 
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "with --resume.",
         epilog="Example: python -m sagan_core.train --data fashion-mnist --resolution 32 "
         "--attention 16 --out checkpoints/mine. Afterwards: python app.py --checkpoint "
-        "checkpoints/mine",
+        "checkpoints/mine. On several GPUs or machines: accelerate launch -m sagan_core.train ...",
         argument_default=argparse.SUPPRESS,
     )
 
@@ -83,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(run, "--compile", "through torch.compile: a slow start, then faster", action=switch)
     add(run, "--log-every", "steps between lines of history.jsonl", type=int, metavar="STEPS")
+    add(run, "--half", "keep weights in 16 bits in the checkpoint's files", action=switch)
     add(run, "--sample-every", "images between sample grids", type=int, metavar="IMAGES")
 
     model = command.add_argument_group("the model")
