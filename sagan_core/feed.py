@@ -64,14 +64,22 @@ class Feed:
         parts = torch.arange(self.recipe.batch_size).view(self.recipe.accumulate, -1)
         own = parts[:, self.processes.share(parts.shape[1])].flatten()
         if isinstance(self.data, ImageStream):
-            return self.data.read(self.recipe.seed, start, self.recipe.batch_size, own)
+            read = self.data.read(self.recipe.seed, start, self.recipe.batch_size, own)
+            return self._pinned(read)
         assert self._order is not None
         chosen = self._order.slice(start, self.recipe.batch_size)[own]
         if self._resident is None:
-            return self.data.rows(chosen)
+            return self._pinned(self.data.rows(chosen))
         chosen = to_device(chosen, self.processes.device)
         images, labels = self._resident
         return images[chosen], labels[chosen]
+
+    def _pinned(self, part: Part) -> Part:
+        """Where a GPU can fetch it by itself; done while that still works on the batch before."""
+        if self.processes.device.type != "cuda":
+            return part
+        images, labels = part
+        return images.pin_memory(), labels.pin_memory()
 
 
 def _order(data: ImageSet | ImageStream, recipe: Recipe) -> ShuffledOrder | None:

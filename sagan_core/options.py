@@ -61,13 +61,21 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
 
-    def add(group: Any, name: str, text: str, **settings: Any) -> None:
-        default = DEFAULTS.get(name.strip("-").replace("-", "_"))
-        shown = "" if default is None or isinstance(default, bool) else f" (default {default})"
-        group.add_argument(name, help=text + shown, **settings)
+    _add_run(command.add_argument_group("the run"))
+    _add_model(command.add_argument_group("the model"))
+    _add_recipe(command.add_argument_group("the recipe (the paper: batch 256)"))
+    return command
 
+
+def add(group: Any, name: str, text: str, **settings: Any) -> None:
+    """Add an option whose help ends with its default."""
+    default = DEFAULTS.get(name.strip("-").replace("-", "_"))
+    shown = "" if default is None or isinstance(default, bool) else f" (default {default})"
+    group.add_argument(name, help=text + shown, **settings)
+
+
+def _add_run(run: Any) -> None:
     switch = argparse.BooleanOptionalAction
-    run = command.add_argument_group("the run")
     add(run, "--data", f"what to train on: {SOURCES}", metavar="SOURCE")
     add(run, "--streaming", "read hub:OWNER/NAME while training, not before", action=switch)
     add(run, "--out", "folder of the checkpoint", required=True, type=Path, metavar="FOLDER")
@@ -87,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
     add(run, "--half", "keep weights in 16 bits in the checkpoint's files", action=switch)
     add(run, "--sample-every", "images between sample grids", type=int, metavar="IMAGES")
 
-    model = command.add_argument_group("the model")
+
+def _add_model(model: Any) -> None:
+    switch = argparse.BooleanOptionalAction
     add(model, "--resolution", "pixels", type=int, choices=RESOLUTIONS)
     add(model, "--width", "channels of the last generator block", type=int, metavar="N")
     add(model, "--latent-size", "length of z", type=int, metavar="N")
@@ -121,7 +131,9 @@ def parser() -> argparse.ArgumentParser:
     add(model, "--query-scale", "factor on queries: 1 in the paper", type=float, metavar="S")
     add(model, "--unconditional", "ignore the classes", action="store_true")
 
-    recipe = command.add_argument_group("the recipe (the paper: batch 256)")
+
+def _add_recipe(recipe: Any) -> None:
+    switch = argparse.BooleanOptionalAction
     add(
         recipe,
         "--batch-size",
@@ -160,7 +172,6 @@ def parser() -> argparse.ArgumentParser:
         "few images each, and another model for another number of processes",
         choices=BATCH_NORMS,
     )
-    return command
 
 
 def model_config(options: dict[str, Any], data: ImageSet | ImageStream) -> SAGANConfig:

@@ -157,6 +157,8 @@ def join(device: str) -> Processes:
     Raises ValueError where Accelerate is missing, where it is set up for more than data
     parallelism, or where one GPU is named for several processes.
     """
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
+        raise ValueError("--dynamo_backend is not for this training: give it --compile instead")
     count = launched()
     if count == 1:
         return Processes(device=resolve_device(device))

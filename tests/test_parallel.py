@@ -175,6 +175,29 @@ def test_accelerates_cpu_launcher_that_starts_one_process_is_an_error(monkeypatc
     assert "starts one process, whatever --num_processes says" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "'fp16' is not known to training; it takes bf16"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "give it --compile instead"),
+    ],
+)
+def test_what_accelerate_was_asked_for_and_training_does_not_do_is_an_error(
+    monkeypatch, capfd, data, tmp_path, variable, value, message
+):
+    monkeypatch.setenv(variable, value)
+    assert main([*OPTIONS.split(), "--data", str(data), "--out", str(tmp_path / "x")]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_accelerates_bf16_is_what_auto_means_then(monkeypatch, data, tmp_path):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    out = tmp_path / "x"
+    line = [*OPTIONS.split(), "--data", str(data), "--out", str(out), "--images", "20"]
+    assert main([*line, "--device", "cpu"]) == 0
+    assert load_checkpoint(out).training["recipe"]["bf16"]
+
+
 def test_bfloat16_stays_bfloat16_through_the_generator():
     """The last block's input to every norm and its output have the type of autocast."""
     state = TrainState.start(CONFIG, Recipe(batch_size=8, bf16=True))
