@@ -37,9 +37,9 @@ from .attention import AttentionField, SelfAttention, attention_layers, record_a
 from .card import CLAIMS, write_card
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, write_whole
 from .claims_figure import draw_trials
+from .device import hardware
 from .model import SAGANConfig
 from .regions import Cells, Pair, eye_pairs, skin_pairs, stripe_pairs
-from .run import hardware
 from .sample import MAX_SEED, evaluating, latents, to_uint8
 
 FIGURE = "claims.png"

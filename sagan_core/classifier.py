@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .data import ImageSet
+from .device import bf16_pays
 from .order import ShuffledOrder
-from .run import bf16_pays
 from .sample import evaluating
 
 BATCH_SIZE = 128

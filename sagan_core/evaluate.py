@@ -34,9 +34,9 @@ from .card import METRICS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE, Classifier, class_accuracies, train_classifier
 from .data import SOURCES, DataError, ImageSet, has_test_part, load_images
+from .device import hardware, resolve_device
 from .engine import AnyGenerator
 from .measures import image_changes, summarise
-from .run import hardware, resolve_device
 from .sample import MAX_SEED, evaluating, generate_images, latents
 
 EPOCHS, LEAST_STEPS = 8, 1000

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from .attention import attention_layers, edit_attention, mask_keys
+from .batchnorm import ConditionalBatchNorm
 from .engine import (
     AnyGenerator,
     DescribedDiscriminator,
     DescribedGenerator,
     redraw,
 )
-from .model import ConditionalBatchNorm, Generator
+from .model import Generator
 from .sample import Sample, checked, generate, latents
-from .train import calibrate
+from .state import calibrate
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -7,7 +7,8 @@ import torch
 from sagan_core import SAGANConfig
 from sagan_core.augment import AUGMENTATIONS, augment, mirror
 from sagan_core.data import DataError, ImageSet, load_images
-from sagan_core.train import Recipe, TrainState, train
+from sagan_core.state import Recipe, TrainState
+from sagan_core.train import train
 
 CONFIG = SAGANConfig(
     resolution=32,

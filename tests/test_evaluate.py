@@ -28,7 +28,7 @@ from sagan_core.evaluate import (
 )
 from sagan_core.measures import image_changes, summarise
 from sagan_core.sample import generate_images, latents
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 TINY = SAGANConfig(

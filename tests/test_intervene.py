@@ -13,6 +13,7 @@ from served import CONFIG, FIRST, LAST, make_generator
 
 from sagan_core import Discriminator, SAGANConfig, edit_attention, generate, open_checkpoint
 from sagan_core.attention import attention_layers
+from sagan_core.batchnorm import ConditionalBatchNorm
 from sagan_core.intervene import (
     Place,
     can_mix_classes,
@@ -23,9 +24,8 @@ from sagan_core.intervene import (
     untrained,
     without_keys,
 )
-from sagan_core.model import ConditionalBatchNorm
 from sagan_core.sample import drawn_label, judge, latents
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 
 @pytest.fixture(scope="module")

@@ -180,15 +180,21 @@ def test_spectral_norm_stays_float32_under_autocast():
     assert torch.equal(under, layer.weight)
 
 
+def enlarged(x):
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
 @pytest.mark.parametrize(
-    ("joined", "plain"),
+    ("size", "joined", "plain"),
     [
-        (pooled_conv, lambda x, c: F.avg_pool2d(c(x), 2)),
-        (upsampled_conv, lambda x, c: c(F.interpolate(x, scale_factor=2.0))),
+        (3, pooled_conv, lambda x, c: F.avg_pool2d(c(x), 2)),
+        (3, upsampled_conv, lambda x, c: c(enlarged(x))),
+        (1, lambda x, c: c(F.avg_pool2d(x, 2)), lambda x, c: F.avg_pool2d(c(x), 2)),
+        (1, lambda x, c: enlarged(c(x)), lambda x, c: c(enlarged(x))),
     ],
 )
-def test_joined_convolutions_equal_the_plain_ones_forward_and_backward(joined, plain):
-    layer = nn.Conv2d(5, 7, 3, padding=1).double()
+def test_rewritten_convolutions_equal_the_plain_ones_forward_and_backward(size, joined, plain):
+    layer = nn.Conv2d(5, 7, size, padding=size // 2).double()
     results = []
     for form in (joined, plain):
         x = torch.linspace(-1, 1, 2 * 5 * 6 * 8).double().view(2, 5, 6, 8).sin().requires_grad_()
@@ -223,3 +229,16 @@ def test_blocks_are_the_released_codes_written_out():
     x = torch.randn(2, 32, 4, 4)
     expected = x + last.conv2(F.relu(last.conv1(F.relu(x))))
     torch.testing.assert_close(last(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_one_pass_over_real_and_fake_is_two_passes_forward_and_backward():
+    network = Discriminator(TINY).double().eval()
+    images, labels = torch.randn(6, 3, 32, 32, dtype=torch.double), torch.tensor([0, 1, 2] * 2)
+    results = []
+    for parts in ([slice(0, 6)], [slice(0, 2), slice(2, 6)]):
+        network.zero_grad()
+        logits = torch.cat([network(images[part], labels[part]) for part in parts])
+        (logits * torch.arange(6)).sum().backward()
+        results.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
+    for together, apart in zip(*results, strict=True):
+        torch.testing.assert_close(together, apart)

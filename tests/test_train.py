@@ -11,20 +11,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
 from sagan_core import SAGANConfig, load_checkpoint
 from sagan_core.data import ImageSet
-from sagan_core.run import bf16_pays, main, resolve_device
-from sagan_core.train import (
-    Recipe,
-    TrainingError,
-    TrainState,
-    discriminator_loss,
-    generator_loss,
-    train,
-)
+from sagan_core.device import bf16_pays, resolve_device
+from sagan_core.run import main
+from sagan_core.state import Recipe, TrainingError, TrainState
+from sagan_core.train import discriminator_loss, generator_loss, train
 
 CONFIG = SAGANConfig(
     resolution=32,
@@ -80,6 +76,22 @@ def test_a_step_moves_both_networks_and_logs():
     assert second.attention["generator.blocks.0.attention"]["keys"] == 16
     moved = [not torch.equal(before[name], tensor) for name, tensor in weights(state).items()]
     assert np.mean(moved) > 0.9
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_spectral_norm_iterates_once_per_optimiser_step(accumulate):
+    state = TrainState.start(CONFIG, Recipe(batch_size=8, accumulate=accumulate))
+    expected = {}
+    for network in (state.generator, state.discriminator):
+        norm = network.blocks[0].conv1.parametrizations.weight[0]
+        matrix = network.blocks[0].conv1.parametrizations.weight.original.detach().flatten(1)
+        u = F.normalize(matrix @ norm._v, dim=0, eps=norm.eps)
+        expected[norm] = u, F.normalize(matrix.T @ u, dim=0, eps=norm.eps)
+    steps(state, 1)
+    for norm, (u, v) in expected.items():
+        torch.testing.assert_close(norm._u, u)
+        torch.testing.assert_close(norm._v, v)
+        assert norm.iterate
 
 
 def test_the_average_is_of_raw_weights_and_its_sigma_is_its_own():
@@ -307,3 +319,26 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(data, tmp_path
     assert main(command(data, out, 60, *more)) == 2
     assert "not finite" in capfd.readouterr().err
     assert {path: path.read_bytes() for path in out.glob("*.safetensors")} == good
+
+
+FULL_DISK = """
+import resource, sys
+from sagan_core.run import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # bytes of a file, as if no more fit
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_keeps_what_was_saved_before(data, tmp_path):
+    out = tmp_path / "x"
+    assert main(command(data, out, 20)) == 0
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    line = [sys.executable, "-c", FULL_DISK, "--out", str(out), "--resume", "--images", "40"]
+    full = subprocess.run(line, capture_output=True, text=True)
+    assert full.returncode == 2
+    last = full.stderr.strip().splitlines()[-1]
+    assert "File too large; what was there before is kept" in last
+    assert "state.pt" in last
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["--out", str(out), "--resume", "--images", "40"]) == 0
+    assert load_checkpoint(out).training["images"] == 40
