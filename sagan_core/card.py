@@ -54,11 +54,13 @@ def _head(checkpoint: Checkpoint) -> str:
         if network is not None
     )
     keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
+    block = "A residual block in attention's place" if config.residual_instead else "Attention"
+    normed = "" if config.generator_spectral_norm else "No spectral norm in the generator. "
     about = _paragraph(
-        f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention "
+        f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. {block} "
         f"in the generator at {places}, in the discriminator at {judged}; keys {keys}; queries and "
         f"keys have 1/{config.query_divisor} of the channels, values 1/{config.value_divisor}. "
-        f"Parameters: {sizes}."
+        f"{normed}Parameters: {sizes}."
     )
     return f"# {checkpoint.name}\n\n{about}\n\n![Samples with fixed latents](samples.png)"
 

@@ -53,6 +53,8 @@ DEFAULTS: dict[str, Any] = {
     "pool_keys": True,
     "query_divisor": 8,
     "value_divisor": 2,
+    "residual_instead": False,
+    "generator_spectral_norm": True,
     "unconditional": False,
     "batch_size": 64,
     "accumulate": 1,
@@ -120,6 +122,10 @@ def parser() -> argparse.ArgumentParser:
     add(model, "--pool-keys", "2x2 max-pooled keys and values (default, as released)", action=pool)
     add(model, "--query-divisor", "queries have 1/N of the channels", type=int, metavar="N")
     add(model, "--value-divisor", "values have 1/N of the channels", type=int, metavar="N")
+    text = "a residual block with as many parameters in attention's place"
+    add(model, "--residual-instead", text, action="store_true")
+    text = "spectral norm in both networks (default), or in the discriminator alone"
+    add(model, "--generator-spectral-norm", text, action=pool)
     add(model, "--unconditional", "ignore the classes", action="store_true")
 
     recipe = command.add_argument_group("the recipe (the paper: batch 256)")
@@ -163,7 +169,8 @@ def model_config(options: dict[str, Any], data: ImageSet) -> SAGANConfig:
     in_discriminator = options["discriminator_attention"]
     if in_discriminator is None:
         in_discriminator = [size for size in attention if size <= resolution // 2]
-    same = ("resolution", "width", "latent_size", "pool_keys", "query_divisor", "value_divisor")
+    given = {"image_channels", "classes", "attention", "discriminator_attention"}
+    same = set(SAGANConfig.__dataclass_fields__) - given
     return SAGANConfig(
         image_channels=data.images.shape[1],
         classes=0 if options["unconditional"] else len(data.class_names),

@@ -171,7 +171,7 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`. Raises ValueError for a run of another model or recipe."""
         for name, own in (("config", self.config), ("recipe", self.recipe)):
-            saved = dict(state[name])
+            saved = {**asdict(type(own)()), **state[name]}  # of before a setting was there
             differing = {k: (saved.get(k), v) for k, v in asdict(own).items() if saved.get(k) != v}
             if differing:
                 changes = ", ".join(f"{k} {a} -> {b}" for k, (a, b) in differing.items())
