@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
+from .report import ACCURACIES, COLUMNS, figure_rows
 
-METRICS = "metrics.json"
+METRICS, NEIGHBOURS = "metrics.json", "neighbours.png"
 
 
 def write_card(folder: Path) -> None:
@@ -27,7 +28,7 @@ def write_card(folder: Path) -> None:
         _head(checkpoint),
         _training(checkpoint.training),
         _layers(checkpoint, metrics),
-        _quality(metrics),
+        _quality(metrics, folder),
         _snapshots(checkpoint),
     ]
     write_whole(folder / "README.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
@@ -98,41 +99,57 @@ def _layers(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> str:
     return "\n".join(["## Attention\n", text + "\n", head, *lines])
 
 
-def _quality(metrics: Mapping[str, Any]) -> str:
-    accuracy = metrics.get("accuracy")
-    if not accuracy or not accuracy["real"]:
+def _quality(metrics: Mapping[str, Any], folder: Path) -> str:
+    figures = metrics.get("figures")
+    if not figures:
         return ""
-    meanings = {
-        "real": "real-to-real: trained on real images, tested on held-out real images",
-        "gan_test": "GAN-test: trained on real images, tested on samples",
-        "gan_train": "GAN-train: trained on samples, tested on held-out real images",
-    }
-    lines = [
-        f"| {meaning} | {accuracy[name]:.1%} | {accuracy[name] / accuracy['real']:.1%} |"
-        for name, meaning in meanings.items()
-    ]
-    classes = [
-        f"| {name} | "
-        + " | ".join("-" if row[key] is None else f"{row[key]:.1%}" for key in meanings)
-        + " |"
-        for name, row in metrics["per_class"].items()
-    ]
-    protocol = _paragraph(
-        f"Accuracy of a classifier (Shmelkov et al. 2018, *How good is my GAN?*). "
-        f"{metrics['protocol']} {metrics['seconds'] / 60:.0f} minutes on {metrics['hardware']}."
+    spent = f"{metrics['seconds'] / 60:.0f} minutes on {metrics['hardware']}."
+    parts = ["## Quality", _paragraph(f"{metrics['protocol']} {spent}"), _figures(figures)]
+    if "per_class" in metrics:
+        parts.append(_classes(metrics["per_class"]))
+    if (folder / NEIGHBOURS).is_file():
+        parts.append(
+            _paragraph(
+                "In each row a sample and the training images nearest to it in pixels; above the "
+                "sample that is closest of all to one, below the farthest, evenly between in rank."
+            )
+        )
+        parts.append(f"![Samples and their nearest training images]({NEIGHBOURS})")
+    if metrics["left_out"]:
+        parts.append(_paragraph(f"Left out: {'; '.join(metrics['left_out'])}."))
+    return "\n\n".join([*parts, _code(metrics["command"])])
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    text = _paragraph(
+        "GAN-test and GAN-train: Shmelkov et al. 2018; real images in their place give "
+        "real-to-real. Precision and recall: Kynkäänniemi et al. 2019, k = 3. Density and "
+        "coverage: Naeem et al. 2020, k = 5. Kernel distance: as KID's, (x.y / D + 1)^3. Closer: "
+        "the chance that a sample is closer to a training image than a real image is. As close as "
+        "copies: no farther from one than 1% of real images are. N are the numbers of samples, of "
+        "real images in their place, and of the real images that both are compared with."
     )
-    return "\n".join(
-        [
-            "## Quality\n",
-            protocol + "\n",
-            "| classifier | accuracy | of real-to-real |\n|---|---|---|",
-            *lines,
-            "\n| class | real-to-real | GAN-test | GAN-train |\n|---|---|---|---|",
-            *classes,
-            "",
-            _code(metrics["command"]),
+    head = f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}"
+    lines = [f"| {title} | {' | '.join(cells)} |" for title, cells in figure_rows(figures)]
+    return "\n".join([text + "\n", head, *lines])
+
+
+def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> str:
+    shown = {**ACCURACIES, "frechet_distance": "Fréchet distance"}
+    known = [key for key in shown if all(key in row for row in per_class.values())]
+    lines = []
+    for name, row in per_class.items():
+        texts = [
+            "-"
+            if (value := row[key]) is None
+            else f"{value:.1%}"
+            if key in ACCURACIES
+            else f"{value:.4g}"
+            for key in known
         ]
-    )
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    head = f"| class | {' | '.join(shown[key] for key in known)} |\n|---|{'---|' * len(known)}"
+    return "\n".join([head, *lines])
 
 
 def _snapshots(checkpoint: Checkpoint) -> str:
