@@ -110,10 +110,21 @@ class SelfAttention(nn.Module):
         query_channels: width of queries and keys.
         value_channels: width of values.
         pool: max-pool keys and values 2x2, so that there are a quarter as many keys as queries.
+        centre: subtract from the queries their mean over positions. What the logits have in
+            common at all query positions is then gone, and only how a query differs from the
+            others says where it looks (Yin et al. 2020, *Disentangled Non-Local Neural Networks*).
+        scale: of the queries and so of the logits, which spectral norm keeps small where the
+            feature map is narrow.
     """
 
     def __init__(
-        self, channels: int, query_channels: int, value_channels: int, pool: bool = True
+        self,
+        channels: int,
+        query_channels: int,
+        value_channels: int,
+        pool: bool = True,
+        centre: bool = False,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.query = nn.Conv2d(channels, query_channels, 1, bias=False)
@@ -123,10 +134,16 @@ class SelfAttention(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         self.attend = Attend()
         self.gamma = nn.Parameter(torch.zeros(()))
+        self.centre, self.scale = centre, scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        attended = self.attend(self.query(x), self.pool(self.key(x)), self.pool(self.value(x)))
+        query = self.query(x)
+        if self.centre:
+            query = query - query.mean((2, 3), keepdim=True)
+        if self.scale != 1:
+            query = query * self.scale
+        attended = self.attend(query, self.pool(self.key(x)), self.pool(self.value(x)))
         return x + self.gamma * self.out(attended)
 
 
@@ -214,6 +231,24 @@ class AttentionField:
         """
         update = abs(self.gamma) * self.out.norm(dim=1)
         return torch.where(update == 0, update, update / self.x.norm(dim=1))
+
+    def pairwise_share(self) -> Tensor:
+        """(B,): the part of the logits that depends on the query, from 0 to 1.
+
+        Logits, less their mean over keys, are a sum: (query - mean query) (key - mean key), the
+        pairwise part, and mean query (key - mean key), which all queries share. Over all queries
+        and keys their squares add up; this is the first one's share. 0 where both are 0.
+
+        Source: Yin et al. 2020, *Disentangled Non-Local Neural Networks*, section 3.1.
+        """
+        query, key = _rows(self.query).double(), _rows(self.key).double()
+        shared = query.mean(1, keepdim=True)
+        queries, keys = query - shared, key - key.mean(1, keepdim=True)
+        spread = keys.transpose(1, 2) @ keys / keys.shape[1]  # (B, C, C)
+        # The mean square of all products, from (C, C) tables instead of the (N, N) matrix.
+        pairwise = ((queries.transpose(1, 2) @ queries) * spread).sum((1, 2)) / queries.shape[1]
+        unary = (shared @ spread @ shared.transpose(1, 2)).flatten()
+        return (pairwise / (pairwise + unary).clamp_min(1e-300)).float()
 
     def query_cell(self, x: float, y: float, size: tuple[int, int]) -> tuple[int, int]:
         """(row, col) of the query whose region holds pixel (x, y) of an image of (height, width).

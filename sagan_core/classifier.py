@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .data import ImageSet
+from .order import ShuffledOrder
 from .run import bf16_pays
 from .sample import evaluating
-from .train import ShuffledOrder
 
 BATCH_SIZE = 128
 PEAK_RATE, WARM_UP, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 0.1, 0.25, 0.9, 5e-4, 0.1

@@ -7,6 +7,7 @@ whose sub-folders are classes, and an `.npz` file.
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import os
 import struct
@@ -55,6 +56,7 @@ DECODING_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
+CLASSES = "classes.json"
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 BROKEN_SHARE = 0.01
 SOURCES = (
@@ -79,12 +81,14 @@ class ImageSet:
         labels: (N,) int64 in 0..len(class_names)-1; zeros where there are no classes.
         class_names: one name per class; empty where there are no classes.
         source: where the images came from, in words.
+        one_sided: labels of classes in which a mirrored image has no place, such as letters.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
     source: str
+    one_sided: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -304,7 +308,23 @@ def _load_folder(folder: Path, resolution: int, channels: int | None, limit: int
         for target, place in enumerate(good):
             pixels[target] = pixels[place]
         pixels, kept = pixels[: len(good)], [kept[place] for place in good]
-    return ImageSet(pixels, np.asarray(labels, np.int64)[kept], names, str(folder))
+    kept_labels = np.asarray(labels, np.int64)[kept]
+    return ImageSet(pixels, kept_labels, names, str(folder), _one_sided(folder, names))
+
+
+def _one_sided(folder: Path, names: Sequence[str]) -> tuple[int, ...]:
+    """Labels of the classes that the folder's `classes.json`, where there is one, calls so."""
+    file = folder / CLASSES
+    if not file.is_file():
+        return ()
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        marked = {name for name, one in about.items() if one["one_sided"]}
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise DataError(
+            f'{file} must hold {{"class": {{"one_sided": true or false}}, ...}}: {error!r}'
+        ) from error
+    return tuple(label for label, name in enumerate(names) if name in marked)
 
 
 def _list_folder(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
@@ -408,3 +428,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         values = values * 255
     scale = 257 if image.mode.startswith("I;16") or values.max() > 255 else 1
     return Image.fromarray(np.round(values / scale).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from .data_command import main
+
+    sys.exit(main())

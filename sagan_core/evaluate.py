@@ -30,6 +30,7 @@ from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE
 from .data import SOURCES, DataError
 from .inception import download_weights, is_published, load_inception
+from .measures import image_changes, summarise
 from .quality import (
     COMPARED_SAMPLES,
     INCEPTION_SAMPLES,
@@ -44,7 +45,6 @@ from .reference import RealData, load_real
 from .report import ACCURACIES, table
 from .run import hardware, resolve_device
 from .sample import MAX_SEED, evaluating, latents
-from .train import summarise
 
 EPOCHS, LEAST_STEPS = 8, 1000
 MOST_GAN_TRAIN_SAMPLES = 100_000
@@ -58,8 +58,9 @@ DOWNLOAD = "download"
 def measure_attention(
     checkpoint: Checkpoint, count: int = ATTENTION_SAMPLES, seed: int = 0, chunk: int = 64
 ) -> dict[str, dict[str, float]]:
-    """`train.summarise` of every attention layer over `count` samples.
+    """`measures.summarise` of every attention layer over `count` samples.
 
+    Of the generator's also `image_change`, `measures.image_changes` over the first `chunk` of them.
     Layers are named as in `history.jsonl`: "generator." or "discriminator." and the module path.
     The discriminator looks at the samples. Empty for a model without attention.
     """
@@ -76,7 +77,10 @@ def measure_attention(
         part = slice(start, start + chunk)
         for name, field in _fields(networks, watched, z[part], labels[part]).items():
             parts.setdefault(name, []).append(field)
-    return {name: summarise(_joined(fields)) for name, fields in parts.items()}
+    summaries = {name: summarise(_joined(fields)) for name, fields in parts.items()}
+    for layer, change in image_changes(generator, z[:chunk], labels[:chunk]).items():
+        summaries[f"generator.{layer}"]["image_change"] = change
+    return summaries
 
 
 def _fields(

@@ -38,6 +38,7 @@ class SAGANConfig:
         pool_keys: max-pool keys and values 2x2 (the released code; the paper's text does not).
         query_divisor: queries and keys have channels / query_divisor channels.
         value_divisor: values have channels / value_divisor channels.
+        centre_queries, query_scale: of `SelfAttention`; not in the paper, which has False and 1.
         residual_instead: a residual block with as many parameters in attention's place.
         generator_spectral_norm: spectral norm in the generator too, not in the discriminator alone.
     """
@@ -52,6 +53,8 @@ class SAGANConfig:
     pool_keys: bool = True
     query_divisor: int = 8
     value_divisor: int = 2
+    centre_queries: bool = False
+    query_scale: float = 1.0
     residual_instead: bool = False
     generator_spectral_norm: bool = True
 
@@ -92,8 +95,11 @@ class SAGANConfig:
             self._require(name, holds, f"a whole number from {least} to {most}")
         self._require("resolution", self.resolution in RESOLUTIONS, f"one of {RESOLUTIONS}")
         self._require("image_channels", self.image_channels in (1, 3), "1 or 3")
-        for name in ("pool_keys", "residual_instead", "generator_spectral_norm"):
+        for name in ("pool_keys", "centre_queries", "residual_instead", "generator_spectral_norm"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
+        scale = self.query_scale
+        holds = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale <= 100
+        self._require("query_scale", holds, "a number above 0 and up to 100")
         self._require_places("attention", self.generator_resolutions, self.generator_channels)
         self._require_places(
             "discriminator_attention", self.discriminator_resolutions, self.discriminator_channels
@@ -232,7 +238,14 @@ def _attention(config: SAGANConfig, channels: int, present: bool) -> nn.Module:
     if config.residual_instead:
         # Ten weights per channel and hidden channel against two per query's and per value's.
         return ResidualBlock(channels, max(1, round((query_channels + value_channels) / 5)))
-    return SelfAttention(channels, query_channels, value_channels, config.pool_keys)
+    return SelfAttention(
+        channels,
+        query_channels,
+        value_channels,
+        config.pool_keys,
+        config.centre_queries,
+        config.query_scale,
+    )
 
 
 class UpBlock(nn.Module):

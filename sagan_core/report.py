@@ -93,11 +93,15 @@ def _attention_table(layers: Mapping[str, Mapping[str, float]]) -> str:
                 f"{row['entropy']:.2f} nats",
                 f"{row['dependence']:.2f} nats",
                 f"{row['effective_keys']:.1f} of {row['keys']:.0f}",
+                f"{row['distance']:.2f}",
+                f"{row['pairwise']:.0%}",
+                f"{row['image_change']:.1f}" if "image_change" in row else "-",
             ],
         )
         for name, row in layers.items()
     ]
-    return _columns(["gamma", "update", "entropy", "dependence", "effective keys"], texts)
+    titles = "gamma,update,entropy,dependence,effective keys,distance,pairwise,image change"
+    return _columns(titles.split(","), texts)
 
 
 def _columns(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .augment import AUGMENTATIONS
 from .card import write_card
 from .checkpoint import (
     CONFIG,
@@ -53,6 +54,8 @@ DEFAULTS: dict[str, Any] = {
     "pool_keys": True,
     "query_divisor": 8,
     "value_divisor": 2,
+    "centre_queries": False,
+    "query_scale": 1.0,
     "residual_instead": False,
     "generator_spectral_norm": True,
     "unconditional": False,
@@ -63,6 +66,10 @@ DEFAULTS: dict[str, Any] = {
     "discriminator_rate": 4e-4,
     "beta2": 0.9,
     "ema_decay": 0.999,
+    "augment": [],
+    "flip": False,
+    "balance": False,
+    "gamma": 0.0,
     "precision": "auto",
     "seed": 0,
     "device": "auto",
@@ -122,6 +129,8 @@ def parser() -> argparse.ArgumentParser:
     add(model, "--pool-keys", "2x2 max-pooled keys and values (default, as released)", action=pool)
     add(model, "--query-divisor", "queries have 1/N of the channels", type=int, metavar="N")
     add(model, "--value-divisor", "values have 1/N of the channels", type=int, metavar="N")
+    add(model, "--centre-queries", "less their mean: no part of the logits is shared", action=pool)
+    add(model, "--query-scale", "factor on queries: 1 in the paper", type=float, metavar="S")
     text = "a residual block with as many parameters in attention's place"
     add(model, "--residual-instead", text, action="store_true")
     text = "spectral norm in both networks (default), or in the discriminator alone"
@@ -135,6 +144,17 @@ def parser() -> argparse.ArgumentParser:
     add(recipe, "--discriminator-rate", "Adam's learning rate", type=float, metavar="RATE")
     add(recipe, "--beta2", "Adam's: 0.9 in the paper, 0.999 in its code", type=float, metavar="B")
     add(recipe, "--ema-decay", "of the averaged generator, per step", type=float, metavar="D")
+    add(
+        recipe,
+        "--augment",
+        "changed at random in all that the discriminator sees, for small data sets; "
+        f"out of {', '.join(AUGMENTATIONS)}",
+        nargs="*",
+        metavar="KIND",
+    )
+    add(recipe, "--gamma", "that attention starts at: 0 in the paper", type=float, metavar="G")
+    add(recipe, "--balance", "show every class equally often", action=pool)
+    add(recipe, "--flip", "mirror half of the images (not of one-sided classes)", action=pool)
     return command
 
 
@@ -415,7 +435,8 @@ def open_run(given: dict[str, Any]) -> Run:
             raise ValueError(f"{name} is {options[name]}; it must be a whole number from 1")
     data = load_images(options["data"], options["resolution"])
     names = set(Recipe.__dataclass_fields__) & set(options)
-    recipe = Recipe(**{name: options[name] for name in names}, bf16=options["precision"] == "bf16")
+    chosen = {name: options[name] for name in names} | {"augment": tuple(options["augment"])}
+    recipe = Recipe(**chosen, bf16=options["precision"] == "bf16")
     if recipe.batch_size > len(data):
         raise ValueError(f"batch_size is {recipe.batch_size}; {data.source} has {len(data)} images")
     run = Run(folder, TrainState.start(model_config(options, data), recipe, device), data, options)

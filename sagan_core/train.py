@@ -20,8 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import AttentionField, attention_layers, record_attention
+from .augment import AUGMENTATIONS, augment, mirror
 from .data import ImageSet
+from .measures import summarise
 from .model import Discriminator, Generator, SAGANConfig
+from .order import BalancedOrder, ShuffledOrder
 
 CALIBRATION_BATCHES = 16
 
@@ -46,6 +49,11 @@ class Recipe:
         generator_rate, discriminator_rate: Adam's learning rates (TTUR).
         beta2: Adam's; the paper says 0.9, the released code 0.999. beta1 is 0 in both.
         ema_decay: share of the averaged generator kept at each step.
+        augment: what is changed at random in all that the discriminator sees (`augment.augment`);
+            nothing in the paper.
+        balance: show every class equally often (`BalancedOrder`).
+        gamma: what every attention layer's gamma starts at; 0 in the paper.
+        flip: mirror half of the real images, but for classes that the data set calls one-sided.
         bf16: run the networks under bfloat16 autocast; spectral norm and losses stay float32.
         seed: of the initial weights, the latents and the order of the images.
     """
@@ -56,6 +64,10 @@ class Recipe:
     discriminator_rate: float = 4e-4
     beta2: float = 0.9
     ema_decay: float = 0.999
+    augment: tuple[str, ...] = ()
+    flip: bool = False
+    balance: bool = False
+    gamma: float = 0.0
     bf16: bool = False
     seed: int = 0
 
@@ -70,6 +82,8 @@ class Recipe:
             "discriminator_rate": (0 < self.discriminator_rate < 1, "between 0 and 1"),
             "beta2": (0 <= self.beta2 < 1, "from 0 and below 1"),
             "ema_decay": (0 <= self.ema_decay < 1, "from 0 and below 1"),
+            "gamma": (math.isfinite(self.gamma), "a finite number"),
+            "augment": (set(self.augment) <= set(AUGMENTATIONS), f"out of {AUGMENTATIONS}"),
             "seed": (0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         }
         for name, (holds, accepted) in checks.items():
@@ -107,6 +121,8 @@ class TrainState:
             torch.manual_seed(recipe.seed)
             networks = Generator(config), Discriminator(config)
         for network in networks:
+            for layer in attention_layers(network).values():
+                nn.init.constant_(layer.gamma, recipe.gamma)
             network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator, discriminator = networks
 
@@ -232,30 +248,6 @@ def _latents(
     return z.to(device), labels.to(device)
 
 
-class ShuffledOrder:
-    """Indices of an endless stream: every image once per epoch, a new order for each.
-
-    A pure function of (seed, position), so that a resumed run sees what it would have seen.
-    """
-
-    def __init__(self, images: int, seed: int) -> None:
-        self.images, self.seed = images, seed
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
-
-    def slice(self, start: int, count: int) -> Tensor:
-        """(count,) indices at positions start, start + 1, ... of the stream."""
-        parts = []
-        while count:
-            epoch, place = divmod(start, self.images)
-            if epoch != self._epoch:
-                rng = torch.Generator().manual_seed((self.seed << 24) + epoch)
-                self._epoch, self._order = epoch, torch.randperm(self.images, generator=rng)
-            part = self._order[place : place + count]
-            parts.append(part)
-            start, count = start + len(part), count - len(part)
-        return torch.cat(parts)
-
-
 @dataclass(frozen=True)
 class Step:
     """What one step did.
@@ -284,10 +276,15 @@ def train(state: TrainState, data: ImageSet, log_every: int = 100) -> Iterator[S
     if state.recipe.batch_size > len(data):
         raise ValueError(f"batch_size is {state.recipe.batch_size}; {len(data)} images are there")
     order = ShuffledOrder(len(data), state.recipe.seed)
+    if state.recipe.balance:
+        order = BalancedOrder(data.labels, state.recipe.seed)
+    one_sided = torch.tensor(data.one_sided, dtype=torch.long)
     while True:
         began = time.perf_counter()
         logged = (state.step + 1) % log_every == 0
         images, labels = data.batch(order.slice(state.images, state.recipe.batch_size))
+        if state.recipe.flip:
+            images = mirror(images, ~torch.isin(labels, one_sided), state.rng)
         attention = _optimise(state, images, labels, logged)
         state.step += 1
         if logged:
@@ -355,15 +352,17 @@ def _discriminator_pass(state: TrainState, real: Tensor, real_labels: Tensor) ->
         z, labels = _latents(state.config, len(real), state.rng, real.device)
         with torch.no_grad():
             fake = state.generator(z, labels)
-        both = torch.cat([real, fake.to(real.dtype)]), torch.cat([real_labels, labels])
-        logits = state.discriminator(*both)
+        both = torch.cat([real, fake.to(real.dtype)])
+        both = augment(both, state.recipe.augment, state.rng)
+        logits = state.discriminator(both, torch.cat([real_labels, labels]))
     return discriminator_loss(*logits.float().chunk(2))
 
 
 def _generator_pass(state: TrainState, count: int) -> Tensor:
     z, labels = _latents(state.config, count, state.rng, state.device)
     with _autocast(state):
-        logits = state.discriminator(state.generator(z, labels), labels)
+        fake = augment(state.generator(z, labels), state.recipe.augment, state.rng)
+        logits = state.discriminator(fake, labels)
     return generator_loss(logits.float())
 
 
@@ -378,23 +377,6 @@ def _update_average(state: TrainState) -> None:
     decay = min(state.recipe.ema_decay, (1 + state.step) / (10 + state.step))
     averages = list(state.average.values())
     torch._foreach_lerp_(averages, [p.detach() for p in state.generator.parameters()], 1 - decay)
-
-
-def summarise(field: AttentionField) -> dict[str, float]:
-    """A layer in numbers: means over images and positions, of the update the median.
-
-    gamma; update, ||gamma out|| / ||x||; entropy and dependence in nats; and the effective number
-    of keys, exp(entropy), of `keys`.
-    """
-    entropy = field.entropy()
-    return {
-        "gamma": field.gamma,
-        "update": field.update_share().median().item(),
-        "entropy": entropy.mean().item(),
-        "dependence": field.dependence().mean().item(),
-        "effective_keys": entropy.exp().mean().item(),
-        "keys": float(math.prod(field.key_grid)),
-    }
 
 
 if __name__ == "__main__":

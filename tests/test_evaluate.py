@@ -16,10 +16,11 @@ from sagan_core.attention import attention_layers, record_attention
 from sagan_core.classifier import Classifier, class_accuracies, train_classifier
 from sagan_core.data import DataError, ImageSet
 from sagan_core.evaluate import check_classes, main, measure_attention, parser
+from sagan_core.measures import image_changes, summarise
 from sagan_core.quality import Budget, draw_samples, gan_test, gan_train
 from sagan_core.reference import load_real, stratified_split
 from sagan_core.sample import generate_images, latents
-from sagan_core.train import calibrate, summarise
+from sagan_core.train import calibrate
 
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 TINY = SAGANConfig(
@@ -243,6 +244,9 @@ def test_attention_in_chunks_is_the_summary_of_one_pass(tiny_folder):
     with torch.no_grad(), record_attention(checkpoint.discriminator) as in_discriminator:
         checkpoint.discriminator(images, labels)
     expected = {f"generator.{name}": summarise(field) for name, field in fields.items()}
+    first = latents(checkpoint.generator, 7, 10)[:4], labels[:4]
+    for name, change in image_changes(checkpoint.generator, *first).items():
+        expected[f"generator.{name}"]["image_change"] = change
     for name, field in in_discriminator.items():
         expected[f"discriminator.{name}"] = summarise(field)
     assert sorted(found) == [

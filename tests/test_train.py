@@ -20,7 +20,6 @@ from sagan_core.data import ImageSet
 from sagan_core.run import bf16_pays, main, resolve_device
 from sagan_core.train import (
     Recipe,
-    ShuffledOrder,
     TrainingError,
     TrainState,
     discriminator_loss,
@@ -67,15 +66,6 @@ def test_hinge_losses_by_hand():
     real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
     assert discriminator_loss(real, fake).item() == pytest.approx(0.25 + 0.75)
     assert generator_loss(fake).item() == pytest.approx(1.25)
-
-
-def test_every_image_once_per_epoch_in_any_slicing():
-    order = ShuffledOrder(10, seed=3)
-    stream = torch.cat([order.slice(start, 4) for start in range(0, 40, 4)])
-    for epoch in range(4):
-        assert sorted(stream[10 * epoch : 10 * epoch + 10].tolist()) == list(range(10))
-    assert torch.equal(ShuffledOrder(10, seed=3).slice(7, 20), stream[7:27])
-    assert not torch.equal(ShuffledOrder(10, seed=4).slice(0, 20), stream[:20])
 
 
 def test_a_step_moves_both_networks_and_logs():
