@@ -44,8 +44,10 @@ class RealData:
         return np.resize(np.random.default_rng(seed).permutation(rows), count)
 
 
-def load_real(source: str | Path, resolution: int, channels: int) -> RealData:
+def load_real(source: str | Path, resolution: int, channels: int | None = None) -> RealData:
     """A data set's training and test part; without a test part a tenth of each class is held out.
+
+    Without `channels`, 1 where every training image is grey.
 
     Raises DataError for a source that cannot be used, has no class with two images, or has a
     class in its test part alone.
@@ -53,7 +55,7 @@ def load_real(source: str | Path, resolution: int, channels: int) -> RealData:
     images = load_images(source, resolution, "train", channels)
     classes = len(images.class_names)
     if has_test_part(source):
-        test = load_images(source, resolution, "test", channels)
+        test = load_images(source, resolution, "test", images.images.shape[1])
         if len(test.class_names) > classes:
             found = len(test.class_names)
             raise DataError(f"{source} has {classes} classes, but {found} in its test part")
