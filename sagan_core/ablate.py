@@ -65,11 +65,9 @@ ROWS = {
         )
         for n in (8, 16, 32)
     },
-    "both-equal": Row("no attention, equal rates", {"attention": [], **EQUAL}),
-    "alone-ttur": Row("no attention, spectral norm on D alone", {"attention": [], **D_ALONE}),
-    "alone-equal": Row(
-        "no attention, spectral norm on D alone, equal rates", {"attention": [], **D_ALONE, **EQUAL}
-    ),
+    "both-equal": Row("equal rates", {"attention": [], **EQUAL}),
+    "alone-ttur": Row("SN on D alone", {"attention": [], **D_ALONE}),
+    "alone-equal": Row("SN on D alone, equal rates", {"attention": [], **D_ALONE, **EQUAL}),
 }
 
 
@@ -236,8 +234,9 @@ class Grid:
             f"{options.width}, batch {options.batch_size}, {options.images:,} images shown to "
             f"every run, seeds 0 to {options.seeds - 1}: mean ± standard deviation. Attention and "
             "the residual block are in the generator and, where it has that resolution, in the "
-            "discriminator. But where said otherwise: spectral norm on both networks, learning "
-            "rates 1e-4 and 4e-4; equal rates are 2e-4. All figures are in the features of one "
+            "discriminator; rows that name neither have neither. But where said otherwise: "
+            "spectral norm (SN) on both networks, learning rates 1e-4 and 4e-4; equal rates are "
+            "2e-4. All figures are in the features of one "
             f"classifier of the data set ({accuracy:.1%} of its test images right), of "
             f"{options.samples:,} samples of the averaged generator with the same latents in every "
             f"run, against {len(real.test):,} real images ({real.note}). As many training images "

@@ -38,7 +38,7 @@ def ablation_figure(results: Mapping[str, Any]) -> go.Figure:
     figure = make_subplots(
         cols=2,
         column_widths=[0.62, 0.38],
-        horizontal_spacing=0.16,
+        horizontal_spacing=0.2,
         subplot_titles=("along training", "at the end of every run"),
     )
     seen: dict[str, int] = {}
