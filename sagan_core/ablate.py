@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,24 @@ from .classifier import BATCH_SIZE, Classifier, class_accuracies, classifier_fea
 from .comparison import markdown
 from .data import SOURCES, DataError
 from .model import RESOLUTIONS, Generator
-from .quality import Budget, draw_samples, feature_figures, mean_or_nan, train_judge
+from .quality import (
+    LEAST_COMPARED,
+    Budget,
+    draw_samples,
+    feature_figures,
+    mean_or_nan,
+    train_judge,
+)
 from .reference import RealData, load_real
-from .run import STATE, hardware, open_run, resolve_device
+from .run import (
+    DEFAULTS,
+    PRECISIONS,
+    STATE,
+    hardware,
+    model_config,
+    open_run,
+    resolve_device,
+)
 from .train import TrainingError
 
 JUDGE, GRID, CURVE, RESULTS = "judge.safetensors", "grid.json", "curve.json", "results.json"
@@ -114,7 +129,26 @@ class Grid:
                 f"{real.images.source} has no classes; rows are compared in the features of a "
                 "classifier, which needs two at least"
             )
+        if len(real.test) < LEAST_COMPARED:
+            raise DataError(
+                f"{real.images.source} has {len(real.test)} images to test on; a comparison needs "
+                f"{LEAST_COMPARED} at least"
+            )
         return real
+
+    def given(self, row: str) -> dict[str, Any]:
+        """The options of a row's runs that are not the defaults."""
+        common = {name: getattr(self.options, name) for name in self.COMMON}
+        chosen = {name: value for name, value in common.items() if value is not None}
+        return {**chosen, **ROWS[row].options}
+
+    def check_rows(self) -> None:
+        """Raise ValueError, before anything is trained, for a row that no model can be made of."""
+        for row in self.options.rows:
+            try:
+                model_config({**DEFAULTS, **self.given(row)}, self.real.images)
+            except ValueError as error:
+                raise ValueError(f"row {row}: {error}") from error
 
     @cached_property
     def judge(self) -> Classifier:
@@ -173,11 +207,9 @@ class Grid:
     def train(self, row: str, seed: int) -> None:
         """Train a run, or go on with it. Raises Stopped, and TrainingError where it breaks down."""
         folder = self.cell(row, seed)
-        common = {name: getattr(self.options, name) for name in self.COMMON}
-        given = {name: value for name, value in common.items() if value is not None}
-        given |= {"data": self.options.data, "seed": seed, "images": self.options.images}
-        resume = (folder / STATE).is_file()
-        run = open_run({**given, **ROWS[row].options, "out": folder, "resume": resume})
+        given = self.given(row) | {"data": self.options.data, "seed": seed}
+        given |= {"images": self.options.images, "out": folder}
+        run = open_run(given | {"resume": (folder / STATE).is_file()})
         if not run.go(self.options.images):
             raise Stopped(f"stopped in {folder}")
 
@@ -282,17 +314,23 @@ def parser() -> argparse.ArgumentParser:
     add("--resolution", type=int, choices=RESOLUTIONS, default=32, help="pixels (32)")
     add("--width", type=_count, default=32, metavar="N", help="of the generator's last block (32)")
     add("--batch-size", type=_count, default=64, metavar="N", help="images per step (64)")
-    add("--samples", type=_count, default=5000, metavar="N", help="every figure is of (5,000)")
+    add(
+        "--samples",
+        type=partial(_count, least=LEAST_COMPARED),
+        default=5000,
+        metavar="N",
+        help="every figure is of (5,000)",
+    )
     add("--judge-steps", type=_count, metavar="N", help="of the classifier; default 8 epochs")
-    add("--precision", metavar="NAME", help="as in sagan_core.train")
+    add("--precision", choices=PRECISIONS, help="as in sagan_core.train")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
     add("--threads", type=_count, metavar="N", help="CPU threads; by default torch decides")
     return command
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+def _count(text: str, least: int = 1) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
     return int(text)
 
 
@@ -331,8 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         grid = Grid(options)
         if options.threads:
             torch.set_num_threads(options.threads)
+        grid.check_rows()
         grid.claim()
-        grid.real  # noqa: B018 - what is wrong with the data shows before anything is trained
         try:
             grid.work()
         except (Stopped, KeyboardInterrupt):

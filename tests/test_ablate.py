@@ -182,6 +182,21 @@ def test_data_without_classes_and_a_strange_folder_are_one_line(tmp_path, source
     assert error.count("\n") == 1
 
 
+def test_what_no_row_can_be_made_of_shows_before_anything_is_trained(tmp_path, source, capsys):
+    assert ablate(source, tmp_path / "narrow", "--width", "2", rows=("none", "attention-16")) == 2
+    error = capsys.readouterr().err
+    assert "row attention-16: width is 2" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "narrow").exists()
+    few = np.zeros((6, 32, 32), np.uint8)
+    np.savez(tmp_path / "few.npz", images=few, labels=np.arange(6) % 2)
+    assert ablate(tmp_path / "few.npz", tmp_path / "few") == 2
+    assert "has 2 images to test on" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        ablate(source, tmp_path / "other", "--samples", "3")
+    assert "'3' is not a whole number from 6" in capsys.readouterr().err
+
+
 def test_without_plotly_the_table_is_written_and_the_figure_named(
     source, grid, monkeypatch, capsys
 ):
