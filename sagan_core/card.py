@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
+from .model import SAGANConfig
 from .report import ACCURACIES, COLUMNS, figure_rows
 
 METRICS, CLAIMS, NOTES = "metrics.json", "claims.json", "notes.md"
@@ -71,7 +72,16 @@ def _head(checkpoint: Checkpoint) -> str:
         f"keys have 1/{config.query_divisor} of the channels, values 1/{config.value_divisor}. "
         f"{normed}Parameters: {sizes}."
     )
+    about += _not_in_the_paper(config)
     return f"# {checkpoint.name}\n\n{about}\n\n![Samples with fixed latents](samples.png)"
+
+
+def _not_in_the_paper(config: SAGANConfig) -> str:
+    """A paragraph on the settings of attention that the paper does not have, if any are set."""
+    centred = "less their mean over positions" if config.centre_queries else ""
+    scaled = f"times {config.query_scale:g}" if config.query_scale != 1 else ""
+    changes = " and ".join(filter(None, (centred, scaled)))
+    return f"\n\n{_paragraph(f'Not as in the paper: queries are {changes}.')}" if changes else ""
 
 
 def _training(about: Mapping[str, Any]) -> str:

@@ -123,8 +123,11 @@ def save_checkpoint(
     discriminator: Discriminator | None = None,
     class_names: Sequence[str] = (),
     training: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> None:
     """Write a folder that `load_checkpoint` opens with identical config and bit-identical images.
+
+    With `half` weights are rounded to 16 bits, statistics are not, and files are half as large.
 
     Raises ValueError when the class names do not fit the model's classes.
     """
@@ -138,25 +141,25 @@ def save_checkpoint(
         "class_names": list(class_names),
         "training": dict(training or {}),
     }
-    write_whole(folder / GENERATOR, save(_tensors(generator)))
+    write_whole(folder / GENERATOR, save(_tensors(generator, half)))
     if discriminator is not None:
-        write_whole(folder / DISCRIMINATOR, save(_tensors(discriminator)))
+        write_whole(folder / DISCRIMINATOR, save(_tensors(discriminator, half)))
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     write_whole(folder / CONFIG, text.encode())
 
 
 def save_snapshot(folder: str | Path, generator: Generator, images: int) -> None:
     """Keep the generator after `images` images, its weights in 16 bits, its statistics in 32."""
-    parameters = dict(generator.named_parameters())
-    tensors = {
-        name: tensor.half() if name in parameters else tensor
-        for name, tensor in _tensors(generator).items()
-    }
+    tensors = _tensors(generator, half=True)
     write_whole(Path(folder) / SNAPSHOTS / f"{images:09d}.safetensors", save(tensors))
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+def _tensors(network: nn.Module, half: bool) -> dict[str, Tensor]:
+    weights = {name for name, _ in network.named_parameters()} if half else set()
+    return {
+        name: (tensor.half() if name in weights else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:

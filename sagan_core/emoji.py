@@ -255,6 +255,7 @@ def build(
     Raises DataError for a source that is missing or unusable, a folder that is not empty, a class
     that there is not, or a resolution out of range.
     """
+    folder = folder.expanduser()
     smallest, largest = RESOLUTION_RANGE
     if not smallest <= resolution <= largest:
         raise DataError(f"resolution is {resolution}; it must be from {smallest} to {largest}")
@@ -306,6 +307,7 @@ def _write(
     """Write images and `classes.json`, all or nothing; the checksum of what was written."""
     side = max(max(picture.size) for picture in drawn.values())
     checksum = hashlib.sha256()
+    folder = folder.absolute()
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     for name, members in classes.items():

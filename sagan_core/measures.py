@@ -56,7 +56,11 @@ def distance_looked(field: AttentionField) -> Tensor:
     Looking everywhere alike is a mean distance of 0.52.
     """
     distances = cell_distances(field).to(field.query.device)
-    return (field.weights * distances).sum(2).unflatten(1, field.query_grid)
+    looked, start = [], 0
+    for rows in field._row_blocks():
+        looked.append((rows * distances[start : start + rows.shape[1]]).sum(2))
+        start += rows.shape[1]
+    return torch.cat(looked, 1).unflatten(1, field.query_grid)
 
 
 def image_changes(generator: Generator, z: Tensor, labels: Tensor | None) -> dict[str, float]:

@@ -76,6 +76,7 @@ DEFAULTS: dict[str, Any] = {
     "threads": None,
     "log_every": 100,
     "sample_every": 50_000,
+    "half": False,
 }
 
 
@@ -106,6 +107,8 @@ def parser() -> argparse.ArgumentParser:
     add(run, "--threads", "CPU threads; by default torch decides", type=int, metavar="N")
     add(run, "--precision", "bf16 autocast, or auto: where it is fast", choices=PRECISIONS)
     add(run, "--log-every", "steps between lines of history.jsonl", type=int, metavar="STEPS")
+    pool = argparse.BooleanOptionalAction
+    add(run, "--half", "keep weights in 16 bits in the checkpoint's files", action=pool)
     add(run, "--sample-every", "images between sample grids", type=int, metavar="IMAGES")
 
     model = command.add_argument_group("the model")
@@ -125,7 +128,6 @@ def parser() -> argparse.ArgumentParser:
         "the same in the discriminator (default: as --attention, where it has that size)",
         **places,
     )
-    pool = argparse.BooleanOptionalAction
     add(model, "--pool-keys", "2x2 max-pooled keys and values (default, as released)", action=pool)
     add(model, "--query-divisor", "queries have 1/N of the channels", type=int, metavar="N")
     add(model, "--value-divisor", "values have 1/N of the channels", type=int, metavar="N")
@@ -244,7 +246,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         generator = self.state.averaged_generator()
         names = self.data.class_names if self.state.config.classes else ()
-        save_checkpoint(self.folder, generator, self.state.discriminator, names, self._about())
+        networks, about = (generator, self.state.discriminator), self._about()
+        save_checkpoint(self.folder, *networks, names, about, self.options["half"])
         grid = io.BytesIO()
         sample_grid(generator).save(grid, "PNG")
         write_whole(self.folder / "samples.png", grid.getvalue())

@@ -58,6 +58,19 @@ def test_round_trip_is_bit_identical(folder, networks):
     assert torch.equal(again.generator(z, labels), images)
 
 
+def test_half_weights_are_half_the_size_and_keep_statistics_exact(tmp_path, networks, folder):
+    save_checkpoint(tmp_path / "half", *networks, class_names=["a", "b"], half=True)
+    for name in ("generator.safetensors", "discriminator.safetensors"):
+        sizes = [(path / name).stat().st_size for path in (tmp_path / "half", folder)]
+        assert sizes[0] < 0.7 * sizes[1]
+    opened = load_checkpoint(tmp_path / "half").generator
+    for name, tensor in networks[0].state_dict().items():
+        kept = opened.state_dict()[name]
+        assert kept.dtype == tensor.dtype
+        expected = tensor.half().float() if name in dict(opened.named_parameters()) else tensor
+        assert torch.equal(kept, expected), name
+
+
 def test_snapshots_are_sorted_and_half_size(folder, networks):
     for images in (2000, 0, 500):
         save_snapshot(folder, networks[0], images)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from sagan_core import Generator, SAGANConfig, save_checkpoint
 from sagan_core.attention import record_attention
+from sagan_core.card import write_card
 from sagan_core.checkpoint import load_checkpoint
 from sagan_core.claims import CONDITIONS, Claim, main, preference, redrawn, try_claim
 from sagan_core.regions import SKIN_TONES, Cells, Pair, eye_pairs, patches, skin_pairs, stripe_pairs
@@ -23,6 +24,8 @@ CONFIG = SAGANConfig(
     attention=(8, 16),
     discriminator_attention=(),
     query_divisor=2,
+    centre_queries=True,
+    query_scale=3.0,
 )
 NAMES = ("gestures", "flags", "cheerful faces")
 
@@ -166,6 +169,15 @@ def test_the_command_writes_numbers_a_figure_and_the_card(folder, capsys):
     card = (folder / "README.md").read_text()
     assert "## What it ties together" in card
     assert found["command"] in card
+    assert "queries are less their mean over positions and times 3." in card
+    (folder / "notes.md").write_text("## What was tried\n\nOne thing.\n")
+    about = json.loads((folder / "config.json").read_text())
+    about["training"]["images"] += 1
+    (folder / "config.json").write_text(json.dumps(about))
+    write_card(folder)
+    later = (folder / "README.md").read_text()
+    assert "## What it ties together" not in later
+    assert "## What was tried\n\nOne thing." in later
 
 
 def test_what_cannot_be_tried_says_why(folder, tmp_path, capsys):
