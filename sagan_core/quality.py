@@ -177,6 +177,7 @@ def measure_quality(
     gan_train_samples: int,
     inception: nn.Module | None = None,
     inception_samples: int = INCEPTION_SAMPLES,
+    judge: Classifier | None = None,
 ) -> Quality:
     """Everything that this data set and this kind of model allow; the rest is named as left out.
 
@@ -185,6 +186,7 @@ def measure_quality(
             and GAN-test look at 10,000 others, or as many.
         inception: Inception-v3 (`inception.load_inception`); it looks at `inception_samples`, or
             at as many as there are training images.
+        judge: of `train_judge` on the same data, where several generators are measured.
     """
     quality = Quality()
     seeds = range(4 * budget.seed, 4 * budget.seed + 4)
@@ -193,7 +195,7 @@ def measure_quality(
     samples = draw(len(rows), seeds[0], real.images.labels[rows])
     spaces: dict[str, tuple[str, Embed]] = {"pixels": (PIXELS, pixels)}
     if real.images.class_names:
-        judge = train_judge(real, budget)
+        judge = judge or train_judge(real, budget)
         spaces["features"] = CLASSIFIER, partial(classifier_features, judge)
         compare_features(quality, judge, real, samples, rows, budget.seed)
         if samples.class_names:

@@ -17,7 +17,7 @@ from sagan_core import load_checkpoint
 from sagan_core.data import ImageSet
 from sagan_core.memorisation import find_neighbours, neighbour_grid, pixels
 from sagan_core.model import ConditionalBatchNorm
-from sagan_core.quality import Budget, Quality, draw_samples, measure_quality
+from sagan_core.quality import Budget, Quality, draw_samples, measure_quality, train_judge
 from sagan_core.reference import RealData
 from sagan_core.sample import generate, generate_images
 
@@ -53,28 +53,33 @@ def real(checkpoint):
     return RealData(draw(450, 1001), draw(300, 1002), None, "drawn apart")
 
 
-def measured(draw, real):
-    return measure_quality(draw, real, BUDGET, SAMPLES)
+@pytest.fixture(scope="module")
+def judge(real):
+    return train_judge(real, BUDGET)
+
+
+def measured(draw, real, judge):
+    return measure_quality(draw, real, BUDGET, SAMPLES, judge=judge)
 
 
 @pytest.fixture(scope="module")
-def perfect(checkpoint, real):
-    return measured(of_generator(checkpoint, checkpoint.generator), real)
+def perfect(checkpoint, real, judge):
+    return measured(of_generator(checkpoint, checkpoint.generator), real, judge)
 
 
 @pytest.fixture(scope="module")
-def noisy(checkpoint, real):
+def noisy(checkpoint, real, judge):
     generator = copy.deepcopy(checkpoint.generator)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in generator.parameters():
             noise = torch.randn(parameter.shape, generator=rng)
             parameter += 0.5 * noise * parameter.std(correction=0)
-    return measured(of_generator(checkpoint, generator), real)
+    return measured(of_generator(checkpoint, generator), real, judge)
 
 
 @pytest.fixture(scope="module")
-def dropped(checkpoint, real):
+def dropped(checkpoint, real, judge):
     """One class draws what another does."""
     generator = copy.deepcopy(checkpoint.generator)
     with torch.no_grad():
@@ -82,18 +87,18 @@ def dropped(checkpoint, real):
             if isinstance(module, ConditionalBatchNorm):
                 module.gain[DROPPED] = module.gain[KEPT]
                 module.bias[DROPPED] = module.bias[KEPT]
-    return measured(of_generator(checkpoint, generator), real)
+    return measured(of_generator(checkpoint, generator), real, judge)
 
 
 @pytest.fixture(scope="module")
-def copied(real):
+def copied(real, judge):
     def training_images(count, seed, labels=None):
         rng = np.random.default_rng(seed)
         wanted = np.arange(count) % CLASSES if labels is None else labels
         rows = [rng.choice(np.flatnonzero(real.images.labels == label)) for label in wanted]
         return replace(real.images, images=real.images.images[rows], labels=wanted)
 
-    return measured(training_images, real)
+    return measured(training_images, real, judge)
 
 
 def values(quality: Quality) -> dict[str, float]:
