@@ -42,6 +42,8 @@ class SAGANConfig:
         query_divisor: queries and keys have channels / query_divisor channels.
         value_divisor: values have channels / value_divisor channels.
         centre_queries, query_scale: of `SelfAttention`; not in the paper, which has False and 1.
+        residual_instead: a residual block with as many parameters in attention's place.
+        generator_spectral_norm: spectral norm in the generator too, not in the discriminator alone.
     """
 
     resolution: int = 128
@@ -56,6 +58,8 @@ class SAGANConfig:
     value_divisor: int = 2
     centre_queries: bool = False
     query_scale: float = 1.0
+    residual_instead: bool = False
+    generator_spectral_norm: bool = True
 
     @classmethod
     def paper(cls) -> SAGANConfig:
@@ -94,7 +98,7 @@ class SAGANConfig:
             self._require(name, holds, f"a whole number from {least} to {most}")
         self._require("resolution", self.resolution in RESOLUTIONS, f"one of {RESOLUTIONS}")
         self._require("image_channels", self.image_channels in (1, 3), "1 or 3")
-        for name in ("pool_keys", "centre_queries"):
+        for name in ("pool_keys", "centre_queries", "residual_instead", "generator_spectral_norm"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
         scale = self.query_scale
         holds = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale <= 100
@@ -179,7 +183,7 @@ def without_power_iteration(network: nn.Module) -> Iterator[None]:
             norm.iterate = iterate
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialise(network: nn.Module, spectral_norm: bool = True) -> None:
     """Xavier-uniform weights and zero biases, then spectral norm on every weight.
 
     In this order: an initialisation after the parametrization would silently do nothing.
@@ -191,7 +195,8 @@ def _initialise(network: nn.Module) -> None:
             bias = getattr(module, "bias", None)
             if isinstance(bias, Tensor):
                 nn.init.zeros_(bias)
-            parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+            if spectral_norm:
+                parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
 
 
 def _pooled_kernel(weight: Tensor) -> Tensor:
@@ -216,6 +221,24 @@ def upsampled_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=1)
 
 
+class ResidualBlock(nn.Module):
+    """x + gamma * conv 1x1(ReLU(conv 3x3(ReLU(x)))), gamma from 0: what attention is compared with.
+
+    A local block of attention's size (section 5.2 of the paper has one in its place). With C/8
+    hidden channels it has 1.25 C^2 + 1 parameters, those of the released attention block.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, hidden_channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(hidden_channels, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + self.gamma * self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
 def _attention(config: SAGANConfig, channels: int, present: bool) -> nn.Module:
     if not present:
         return nn.Identity()
@@ -223,6 +246,9 @@ def _attention(config: SAGANConfig, channels: int, present: bool) -> nn.Module:
         channels // config.query_divisor,
         channels // config.value_divisor,
     )
+    if config.residual_instead:
+        # Ten weights per channel and hidden channel against two per query's and per value's.
+        return ResidualBlock(channels, max(1, round((query_channels + value_channels) / 5)))
     return SelfAttention(
         channels,
         query_channels,
@@ -274,7 +300,7 @@ class Generator(nn.Module):
             block.attention = _attention(config, width, size in config.attention)
         self.norm = BatchNorm(channels[-1], eps=1e-5, momentum=0.0001)
         self.to_image = nn.Conv2d(channels[-1], config.image_channels, 3, padding=1)
-        _initialise(self)
+        _initialise(self, config.generator_spectral_norm)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, latent_size) ~ N(0, 1), (B,) class indices -> (B, image_channels, R, R) in [-1, 1].

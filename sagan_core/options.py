@@ -24,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "value_divisor": 2,
     "centre_queries": False,
     "query_scale": 1.0,
+    "residual_instead": False,
+    "generator_spectral_norm": True,
     "unconditional": False,
     "batch_size": 64,
     "accumulate": 1,
@@ -130,6 +132,10 @@ def _add_model(model: Any) -> None:
         action=switch,
     )
     add(model, "--query-scale", "factor on queries: 1 in the paper", type=float, metavar="S")
+    text = "a residual block with as many parameters in attention's place"
+    add(model, "--residual-instead", text, action="store_true")
+    text = "spectral norm in both networks (default), or in the discriminator alone"
+    add(model, "--generator-spectral-norm", text, action=switch)
     add(model, "--unconditional", "ignore the classes", action="store_true")
 
 

@@ -1,6 +1,7 @@
 """The networks against the released code's shapes, counted by hand."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sagan_core import Discriminator, Generator, SAGANConfig
-from sagan_core.model import pooled_conv, upsampled_conv
+from sagan_core.attention import attention_layers
+from sagan_core.model import ResidualBlock, pooled_conv, upsampled_conv
 
 TINY = SAGANConfig(
     resolution=32,
@@ -152,6 +154,34 @@ def test_every_weight_but_conditional_batch_norm_is_spectrally_normalised():
                     module.weight  # noqa: B018 - each access in training mode is one power step
                 norm = torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2)
                 assert norm.item() == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.parametrize("network", [Generator, Discriminator])
+def test_a_residual_block_in_attentions_place_has_as_many_parameters(network):
+    config = SAGANConfig.paper()
+    with torch.device("meta"):
+        residual = network(replace(config, residual_instead=True))
+        counts = [sum(p.numel() for p in n.parameters()) for n in (network(config), residual)]
+    assert counts[0] == counts[1]
+    block = residual.blocks[2 if network is Generator else 1].attention
+    assert isinstance(block, ResidualBlock)
+    assert not attention_layers(residual)
+
+
+def test_a_residual_block_is_its_docstring_and_starts_as_the_identity():
+    block, x = ResidualBlock(8, 3), torch.randn(2, 8, 4, 4)
+    assert torch.equal(block(x), x)
+    with torch.no_grad():
+        block.gamma.fill_(0.5)
+    hidden = F.conv2d(x.clamp(min=0), block.conv1.weight, padding=1).clamp(min=0)
+    expected = x + 0.5 * torch.einsum("bihw,oi->bohw", hidden, block.conv2.weight[:, :, 0, 0])
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_spectral_norm_in_the_discriminator_alone():
+    config = replace(TINY, generator_spectral_norm=False)
+    assert not any("parametrizations" in name for name in Generator(config).state_dict())
+    assert any("parametrizations" in name for name in Discriminator(config).state_dict())
 
 
 def test_power_iteration_runs_once_per_training_forward_and_never_in_eval():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,15 @@ def test_saved_state_goes_on_bit_for_bit_and_logs_the_same():
     other = TrainState.start(CONFIG, Recipe(batch_size=8))
     with pytest.raises(ValueError, match="batch_size 10 -> 8"):
         other.load_state_dict(half.state_dict())
+
+
+def test_a_state_of_before_a_setting_was_there_goes_on_with_its_default():
+    saved = TrainState.start(CONFIG, Recipe(batch_size=10)).state_dict()
+    del saved["config"]["residual_instead"], saved["config"]["generator_spectral_norm"]
+    TrainState.start(CONFIG, Recipe(batch_size=10)).load_state_dict(saved)
+    other = replace(CONFIG, generator_spectral_norm=False)
+    with pytest.raises(ValueError, match="generator_spectral_norm True -> False"):
+        TrainState.start(other, Recipe(batch_size=10)).load_state_dict(saved)
 
 
 def test_accumulation_steps_once_per_batch():
