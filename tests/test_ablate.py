@@ -12,8 +12,9 @@ import torch
 from sagan_core import Discriminator, Generator, load_checkpoint
 from sagan_core.ablate import ROWS, main
 from sagan_core.comparison import Spread, is_separated, markdown, verdict
-from sagan_core.run import DEFAULTS, STATE, model_config
-from sagan_core.train import Recipe
+from sagan_core.options import DEFAULTS, model_config
+from sagan_core.run import STATE
+from sagan_core.state import Recipe
 from viz.plots import ablation_figure
 from viz.plots import main as plot
 

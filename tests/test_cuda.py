@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from test_train import CONFIG, pictures
 
 from sagan_core.feed import Feed
 from sagan_core.parallel import Processes
 from sagan_core.state import Recipe, TrainState
 from sagan_core.train import train
-from tests.test_train import CONFIG, pictures
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

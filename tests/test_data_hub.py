@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_train import OPTIONS, folder_of_pictures, pictures
 
 from sagan_core.data import DataError, load_images, open_stream
 from sagan_core.feed import Feed
@@ -15,7 +16,6 @@ from sagan_core.hub import HUB
 from sagan_core.parallel import Processes
 from sagan_core.run import main
 from sagan_core.state import Recipe
-from tests.test_train import OPTIONS, folder_of_pictures, pictures
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

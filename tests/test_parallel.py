@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_train import CONFIG, OPTIONS, folder_of_pictures, pictures
 
 from sagan_core import load_checkpoint
 from sagan_core.augment import AUGMENTATIONS
@@ -20,7 +21,6 @@ from sagan_core.parallel import Processes, launched
 from sagan_core.run import main
 from sagan_core.state import Recipe, TrainState
 from sagan_core.train import train
-from tests.test_train import CONFIG, OPTIONS, folder_of_pictures, pictures
 
 STEPS, ROOT = 4, Path(__file__).parent.parent
 RECIPES = {
@@ -82,7 +82,8 @@ def trained(recipe, processes):
 
 WORKER = """
 import sys, torch
-from tests.test_parallel import RECIPES, Feed, pictures, trained, weights
+sys.path.insert(0, sys.argv[2])
+from test_parallel import RECIPES, Feed, pictures, trained, weights
 from sagan_core.parallel import join
 torch.set_num_threads(1)
 processes = join("cpu")
@@ -102,7 +103,7 @@ processes.leave()
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    processes = start(2, "-c", WORKER, str(folder))
+    processes = start(2, "-c", WORKER, str(folder), str(Path(__file__).parent))
     errors = finish(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]

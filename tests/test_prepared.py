@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_train import OPTIONS, folder_of_pictures
 
 from sagan_core.data import DataError, ImageSet, has_test_part, load_images, open_source
 from sagan_core.data_command import main
 from sagan_core.prepared import FileRows
 from sagan_core.run import main as train_main
-from tests.test_train import OPTIONS, folder_of_pictures
 
 ROOT = Path(__file__).parent.parent
 
