@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from sagan_core import Discriminator, Generator, load_checkpoint
 from sagan_core.ablate import ROWS, main
 from sagan_core.comparison import Spread, is_separated, markdown, verdict
+from sagan_core.data import ImageSet
 from sagan_core.options import DEFAULTS, model_config
 from sagan_core.run import STATE
 from sagan_core.state import Recipe
@@ -61,14 +63,12 @@ def written(grid):
 
 
 def test_rows_differ_in_what_they_say_and_in_nothing_else():
-    class Data:
-        images = np.zeros((1, 1, 32, 32), np.uint8)
-        class_names = ("a", "b")
-
+    images = np.zeros((1, 1, 32, 32), np.uint8)
+    data = ImageSet(images, np.zeros(1, np.int64), ("a", "b"), "none")
     configs, recipes = {}, {}
     for name, row in ROWS.items():
         options = {**DEFAULTS, "resolution": 32, "width": 8, **row.options}
-        configs[name] = model_config(options, Data)
+        configs[name] = model_config(options, data)
         known = set(Recipe.__dataclass_fields__) & set(row.options)
         recipes[name] = Recipe(**{key: row.options[key] for key in known})
     assert configs["none"].attention == configs["none"].discriminator_attention == ()
@@ -130,28 +130,27 @@ def test_what_is_done_is_skipped(source, grid, capsys):
 def test_an_interrupted_run_goes_on_to_the_same_result(source, grid, tmp_path):
     # A smaller budget first stands for the interruption: runs are bit-identical after a resume.
     out = tmp_path / "again"
-    assert ablate(source, out, images=20, rows=("none",)) == 0
-    assert ablate(source, out, rows=("none",)) == 0
-    for seed in (0, 1):
-        whole, resumed = (
-            json.loads((folder / "none" / f"seed-{seed}" / "curve.json").read_text())["points"]
-            for folder in (grid, out)
-        )
-        assert [point["images"] for point in resumed] == [20, 40]
-        assert resumed[-1] == pytest.approx(whole[-1], rel=1e-4)
+    assert ablate(source, out, "--seeds", "1", images=20, rows=("none",)) == 0
+    assert ablate(source, out, "--seeds", "1", rows=("none",)) == 0
+    whole, resumed = (
+        json.loads((folder / "none" / "seed-0" / "curve.json").read_text())["points"]
+        for folder in (grid, out)
+    )
+    assert [point["images"] for point in resumed] == [20, 40]
+    assert resumed[-1] == pytest.approx(whole[-1], rel=1e-4)
 
 
-def test_a_run_that_breaks_down_is_a_result_not_the_end(source, tmp_path):
+def test_a_run_that_breaks_down_is_a_result_not_the_end(source, grid, tmp_path):
     out = tmp_path / "broken"
-    assert ablate(source, out, images=20, rows=("none",)) == 0
+    shutil.copytree(grid, out)
     state = out / "none" / "seed-0" / STATE
     saved = torch.load(state, weights_only=True)
     next(iter(saved["state"]["discriminator"].values())).fill_(math.nan)
     torch.save(saved, state)
-    assert ablate(source, out, rows=("none",)) == 0
+    assert ablate(source, out, images=60, rows=("none",)) == 0
     runs = json.loads((out / "results.json").read_text())["rows"]["none"]["runs"]
     assert "not finite" in runs["0"]["failed"]
-    assert [point["images"] for point in runs["0"]["points"]] == [20]
+    assert [point["images"] for point in runs["0"]["points"]] == [40]
     assert "failed" not in runs["1"]
     assert "(1 of 2 broke down)" in (out / "ablation.md").read_text()
 

@@ -364,6 +364,7 @@ def test_other_names_for_as_many_classes_are_noted(tiny_folder, tmp_path, capsys
     ("checkpoint", "options", "message"),
     [
         ("missing", [], "does not exist"),
+        ("tiny/generator.safetensors", [], "is a file, and what is measured is kept in a check"),
         ("tiny", ["--data", "nowhere"], "no data at nowhere"),
         ("tiny", ["--device", "abacus"], "device 'abacus' cannot be used here"),
     ],

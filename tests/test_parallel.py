@@ -257,10 +257,27 @@ def test_a_process_that_dies_ends_the_other_and_one_alone_goes_on(data, tmp_path
     assert load_checkpoint(out).training["images"] == images
 
 
-def test_one_process_goes_on_where_two_stopped_and_has_what_one_alone_would_have(data, tmp_path):
-    out, alone = tmp_path / "two", tmp_path / "one"
+@pytest.fixture(scope="module")
+def two(data, tmp_path_factory):
+    """The folder of a run of two processes."""
+    out = tmp_path_factory.mktemp("runs") / "two"
     errors = finish(start(2, "-m", "sagan_core.train", *line(data, out, 40)))
     assert "2 processes with 5 images of a batch each" in errors[0]
+    return out
+
+
+def test_what_is_wrong_in_the_main_process_ends_the_other(data, two):
+    processes = start(2, "-m", "sagan_core.train", *line(data, two, 60))
+    errors = finish(processes)
+    assert [process.returncode for process in processes] == [2, 2]
+    assert "--resume goes on with it" in errors[0]
+    assert "another process has ended" in errors[1]
+
+
+def test_one_process_goes_on_where_two_stopped_and_has_what_one_alone_would_have(
+    data, two, tmp_path
+):
+    out, alone = two, tmp_path / "one"
     assert main(["--out", str(out), "--resume", "--images", "60"]) == 0
     assert main(line(data, alone, 60)) == 0
     ours, other = (load_file(folder / "discriminator.safetensors") for folder in (out, alone))
@@ -276,13 +293,3 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(data, tmp_path):
     errors = finish(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     assert (out / "generator.safetensors").exists()
-
-
-def test_what_is_wrong_in_the_main_process_ends_the_other(data, tmp_path):
-    out = tmp_path / "x"
-    assert main(line(data, out, 20)) == 0
-    processes = start(2, "-m", "sagan_core.train", *line(data, out, 40))
-    errors = finish(processes)
-    assert [process.returncode for process in processes] == [2, 2]
-    assert "--resume goes on with it" in errors[0]
-    assert "another process has ended" in errors[1]

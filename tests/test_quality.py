@@ -23,8 +23,8 @@ from sagan_core.sample import generate, generate_images
 
 FOLDER = Path(__file__).parent.parent / "checkpoints" / "fashion-mnist-32"
 CLASSES = 4
-BUDGET = Budget(steps=40, seed=0)
-SAMPLES = 300
+BUDGET = Budget(steps=30, seed=0)
+SAMPLES = 200
 DROPPED, KEPT = 1, 0
 
 
@@ -50,7 +50,7 @@ def of_generator(checkpoint, generator):
 @pytest.fixture(scope="module")
 def real(checkpoint):
     draw = of_generator(checkpoint, checkpoint.generator)
-    return RealData(draw(450, 1001), draw(300, 1002), None, "drawn apart")
+    return RealData(draw(300, 1001), draw(200, 1002), None, "drawn apart")
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +160,9 @@ def test_training_images_as_samples_are_called_out_as_copies(perfect, copied):
 
 def test_figures_say_what_they_were_measured_on(perfect):
     figure = perfect.figures["frechet_distance"]
-    assert (figure.samples, figure.real_samples, figure.reference) == (300, 300, 300)
+    assert (figure.samples, figure.real_samples, figure.reference) == (200, 200, 200)
     figure = perfect.figures["closer_pixels"]
-    assert (figure.samples, figure.real_samples, figure.reference) == (300, 300, 450)
+    assert (figure.samples, figure.real_samples, figure.reference) == (200, 200, 300)
     assert {figure.seed for figure in perfect.figures.values()} == {0}
 
 

@@ -194,7 +194,8 @@ def data(tmp_path_factory):
 
 def test_a_run_leaves_a_whole_checkpoint(data, tmp_path, capfd):
     out = tmp_path / "mine"
-    assert main(command(data, out, 1100, "--log-every", "10", "--sample-every", "500")) == 0
+    more = ["--batch-size", "20", "--log-every", "10", "--sample-every", "500"]
+    assert main(command(data, out, 1100, *more)) == 0
     assert "1,100 images" in capfd.readouterr().out
     opened = load_checkpoint(out)
     assert opened.class_names == ("above", "below")
@@ -202,7 +203,7 @@ def test_a_run_leaves_a_whole_checkpoint(data, tmp_path, capfd):
     assert opened.training["command"].startswith("python -m sagan_core.train --resolution 32")
     assert list(opened.snapshots()) == [0, 1000]
     history = opened.history()
-    assert [line["step"] for line in history] == list(range(10, 111, 10))
+    assert [line["step"] for line in history] == list(range(10, 51, 10))
     assert set(history[-1]) == {
         "step",
         "images",
@@ -219,18 +220,19 @@ def test_a_run_leaves_a_whole_checkpoint(data, tmp_path, capfd):
 
 
 def test_kill_and_resume_is_bit_identical(data, tmp_path):
-    assert main(command(data, tmp_path / "whole", 1500)) == 0
+    more = ("--log-every", "10")
+    assert main(command(data, tmp_path / "whole", 300, *more)) == 0
     killed = tmp_path / "killed"
-    line = [sys.executable, "-m", "sagan_core.train", *command(data, killed, 1500)]
+    line = [sys.executable, "-m", "sagan_core.train", *command(data, killed, 300, *more)]
     fast_saves = {**os.environ, "OMP_NUM_THREADS": "1"}
     script = (
-        "import sys, sagan_core.run as run; run.SECONDS_BETWEEN_SAVES = 0.05; "
+        "import sys, sagan_core.run as run; run.SECONDS_BETWEEN_SAVES = 0; "
         "run.SHARE_FOR_SAVING = 1; "
         "sys.exit(run.main(sys.argv[1:]))"
     )
-    for more in ([], ["--resume"]):
+    for resume in ([], ["--resume"]):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, *line[3:], *more],
+            [sys.executable, "-c", script, *line[3:], *resume],
             env=fast_saves,
             stderr=subprocess.DEVNULL,
         )
@@ -238,14 +240,14 @@ def test_kill_and_resume_is_bit_identical(data, tmp_path):
         state = killed / "state.pt"
         seen = state.stat().st_mtime_ns if state.exists() else 0
         saves = 0
-        while saves < 4 and process.poll() is None and time.monotonic() < deadline:
+        while saves < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
             now = state.stat().st_mtime_ns if state.exists() else 0
             saves, seen = saves + (now != seen), now
         process.kill()
         process.wait()
     interrupted = torch.load(killed / "state.pt", weights_only=True)["state"]["step"]
-    assert 0 < interrupted < 150
+    assert 0 < interrupted < 30
     (killed / ".state.pt.abcd1234").write_bytes(b"half")
     resumed = subprocess.run([*line, "--resume"], env=fast_saves, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
@@ -253,20 +255,20 @@ def test_kill_and_resume_is_bit_identical(data, tmp_path):
         assert_same(load_file(tmp_path / "whole" / name), load_file(killed / name))
     assert not list(killed.rglob(".*"))
     lines = [json.loads(x) for x in (killed / "history.jsonl").read_text().splitlines()]
-    assert Counter(line["step"] for line in lines) == Counter([100])
+    assert Counter(line["step"] for line in lines) == Counter([10, 20, 30])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_exits_cleanly(data, tmp_path, number):
-    out = tmp_path / "stopped"
+    out, more = tmp_path / "stopped", ("--log-every", "5")
     process = subprocess.Popen(
-        [sys.executable, "-m", "sagan_core.train", *command(data, out, 10_000_000)],
+        [sys.executable, "-m", "sagan_core.train", *command(data, out, 10_000_000, *more)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not (out / "snapshots" / "000001000.safetensors").exists():
+    while not (out / "history.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
@@ -275,7 +277,7 @@ def test_a_signal_saves_and_exits_cleanly(data, tmp_path, number):
     assert "Stopped and saved after" in printed
     assert "--resume" in printed
     images = load_checkpoint(out).training["images"]
-    assert images >= 1000
+    assert images >= 50
     assert main(["--out", str(out), "--resume", "--images", str(images + 10)]) == 0
     assert load_checkpoint(out).training["images"] == images + 10
 
