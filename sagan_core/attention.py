@@ -161,9 +161,10 @@ def _hookable_layers(model: nn.Module, required: bool = True) -> dict[str, SelfA
             "changed; use the eager model it was made from"
         )
     # Where nothing was compiled torch._dynamo is not loaded, and loading it takes seconds.
-    dynamo = sys.modules.get("torch._dynamo")
+    # While another thread loads it, it is there without its class, and nothing is compiled yet.
+    optimized = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
     for name, module in model.named_modules():
-        compiled = dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+        compiled = isinstance(module, optimized)
         if compiled or module._compiled_call_impl is not None:
             raise RuntimeError(
                 f"{name or type(model).__name__} is compiled, and a compiled module skips hooks, "
@@ -239,7 +240,7 @@ def _record_layer(
 
     def on_layer(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
         tensors = {key: tensor.detach().float() for key, tensor in seen.items()}
-        tensors["added"] = _mapped_out(layer.out, tensors["value"])
+        tensors["added"] = mapped_out(layer.out, tensors["value"])
         seen.clear()
         fields.pop(name, None)
         fields[name] = AttentionField(
@@ -252,7 +253,7 @@ def _record_layer(
 
 
 @torch.no_grad()
-def _mapped_out(out: nn.Module, value: Tensor) -> Tensor:
+def mapped_out(out: nn.Module, value: Tensor) -> Tensor:
     """`out`, without its bias, of each value: (B, D, H', W') -> (B, C_x, H', W'), float32."""
     if not isinstance(out, nn.Conv2d):  # nn.Identity, in layers without that map
         return value

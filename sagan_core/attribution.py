@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import Grid, SelfAttention, attention_layers
+from .attention import Grid, SelfAttention, attention_layers, mapped_out
 from .controls import randomised
 from .deletion import (
     DeletionCurve,
@@ -48,11 +48,12 @@ from .deletion import (
     random_orders,
     rank_correlation,
 )
-from .engine import AnyDiscriminator, AnyGenerator
+from .engine import AnyDiscriminator, AnyGenerator, DescribedGenerator
+from .field import value_weighted
 from .patch import Patch, distances, layer_effect, unit_of
 from .receptive_field import Region
 from .sample import Sample, latents
-from .tail import Tail, record_tail
+from .tail import Input, Tail, record_tail
 
 MAPS = ("attention", "value-weighted", "gradient", "knock-out")
 PAIRS = tuple(combinations(MAPS, 2))
@@ -115,7 +116,9 @@ def probe_sample(
     device = next(generator.parameters()).device
     z = (latents(generator, sample.seed, 1, sample.truncation) if z is None else z).to(device)
     label = None if sample.label is None else torch.tensor([sample.label], device=device)
-    return probe_layer(generator, layer, z, label)
+    # Some of these keep statistics by truncation, as `images_from` knows.
+    more = (sample.truncation,) if isinstance(generator, DescribedGenerator) else ()
+    return probe_layer(generator, layer, z, label, *more)
 
 
 def probe_image(
@@ -135,7 +138,7 @@ def probe_image(
     return probe_layer(discriminator, layer, pixels.float() / 127.5 - 1, labels)
 
 
-def probe_layer(network: nn.Module, layer: str, *inputs: Tensor | None) -> Probe:
+def probe_layer(network: nn.Module, layer: str, *inputs: Input) -> Probe:
     """Any network that gives an image in [-1, 1] or a logit, at one of its attention layers."""
     tail = record_tail(network, layer, *inputs)
     return Probe(tail, _lengths(network, tail))
@@ -146,22 +149,19 @@ def prepare() -> None:
 
     A page can have this behind it before somebody asks.
     """
-    with torch.random.fork_rng(devices=[]):
-        attention = SelfAttention(8, 1, 4)
-        nn.init.ones_(attention.gamma)
-        tiny = nn.Sequential(attention, nn.Conv2d(8, 1, 3, padding=1)).eval()
+    # Without a draw from the random state, which others may be using at the same time.
+    with torch.device("meta"):
+        tiny = nn.Sequential(SelfAttention(8, 1, 4), nn.Conv2d(8, 1, 3, padding=1)).eval()
+    tiny.to_empty(device="cpu")
+    for parameter in tiny.parameters():
+        nn.init.ones_(parameter)
     probe_layer(tiny, "0", torch.ones(1, 8, 4, 4)).examine((0, 0))
 
 
-@torch.no_grad()
 def _lengths(network: nn.Module, tail: Tail) -> Tensor:
-    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv.
-
-    Without the bias that `out` may have in other code bases: no key adds it.
-    """
+    """(N_key,): ||out(v_k)||, the length of what each key's value adds after the output conv."""
     out = attention_layers(network)[tail.layer].out
-    values = tail.value[None]
-    return (out(values) - out(torch.zeros_like(values)))[0].norm(dim=0).flatten()
+    return mapped_out(out, tail.value[None].float())[0].norm(dim=0).flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,10 +193,6 @@ class Probe:
         if pin is None:
             return self.tail.weights.mean(0)
         return self.tail.weights[self.query_grid.cell_index(*pin, "query cell")]
-
-    def value_weighted(self, pin: Pin | None) -> Tensor:
-        """(N_key,): attention times the length of what the key's value adds. Raises IndexError."""
-        return self.attention(pin) * self.lengths
 
     def patch_region(self, pin: Pin | None) -> Region | None:
         """The pixels of a query cell; the whole image without a pin; None for a logit."""
@@ -276,7 +272,7 @@ class Probe:
         knocked_out, block = knock_out(patch, self.key_grid)
         raw = {
             "attention": self.attention(shown),
-            "value-weighted": self.value_weighted(shown),
+            "value-weighted": value_weighted(self.attention(shown), self.lengths),
             "gradient": gradient_shares(patch).abs(),
             "knock-out": knocked_out,
         }

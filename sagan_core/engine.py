@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -346,39 +346,6 @@ def class_indices(classes: int, labels: Tensor | None, like: Tensor) -> Tensor:
     if labels is None:
         raise ValueError(f"this model has {classes} classes: give labels of shape (batch,)")
     return labels
-
-
-def redraw(network: DescribedGenerator | DescribedDiscriminator, batch_size: int = 8) -> None:
-    """Random weights in place of the learnt ones, as `model.py` draws them; gammas stay.
-
-    A generator's norms get gain 1, bias 0 and the statistics of random latents.
-    """
-    norms = [module for module in network.modules() if isinstance(module, Norm)]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding)):
-                nn.init.xavier_uniform_(module.weight)
-                bias = getattr(module, "bias", None)
-                if isinstance(bias, Tensor):
-                    nn.init.zeros_(bias)
-        for norm in norms:
-            norm.gain.fill_(0 if norm.linear else 1)
-            norm.bias.zero_()
-        if isinstance(network, DescribedGenerator):
-            hooks = [norm.register_forward_pre_hook(_take_statistics) for norm in norms]
-            config = network.config
-            z = torch.randn(batch_size, config.latent_size)
-            device = next(network.parameters()).device
-            labels = torch.randint(max(1, config.classes), (batch_size,))
-            network(z.to(device), labels.to(device))
-            for hook in hooks:
-                hook.remove()
-
-
-def _take_statistics(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
-    assert isinstance(norm, Norm)
-    norm.mean[:] = inputs[0].mean((0, 2, 3))
-    norm.var[:] = inputs[0].var((0, 2, 3), correction=0)
 
 
 AnyGenerator: TypeAlias = Generator | DescribedGenerator

@@ -39,6 +39,16 @@ def attention_weights(query: Tensor, key: Tensor) -> Tensor:
         return torch.softmax(query.float() @ key.float().transpose(1, 2), dim=-1)
 
 
+def value_weighted(rows: Tensor, strength: Tensor) -> Tensor:
+    """Rows of attention times `strength`, each row scaled to sum to 1 again.
+
+    (..., N_key), and (N_key,) or what broadcasts to it. 0 where no key adds anything.
+    """
+    product = rows * strength
+    total = product.sum(-1, keepdim=True)
+    return product / torch.where(total > 0, total, 1)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Autocast switched off for `device`, which may be one that knows no autocast (meta)."""
     if not torch.amp.is_autocast_available(device.type):
@@ -145,9 +155,8 @@ class AttentionField:
 
         0 where no key adds anything. Raises IndexError outside the query grid.
         """
-        product = self.attended_by(row, col) * self.strength()
-        total = product.sum((1, 2), keepdim=True)
-        return product / torch.where(total > 0, total, 1)
+        rows, strength = self.attended_by(row, col).flatten(1), self.strength().flatten(1)
+        return value_weighted(rows, strength).unflatten(1, self.key_grid)
 
     @cached_property
     def _mean_row(self) -> Tensor:

@@ -6,29 +6,20 @@ an exception. `edit_attention` in attention.py is the general one.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .attention import attention_layers, edit_attention, mask_keys
 from .batchnorm import ConditionalBatchNorm
-from .engine import (
-    AnyGenerator,
-    DescribedDiscriminator,
-    DescribedGenerator,
-    redraw,
-)
+from .engine import AnyGenerator
 from .model import Generator
 from .sample import Sample, checked, generate, latents
-from .state import calibrate
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -132,6 +123,43 @@ def spherical(first: Tensor, second: Tensor, at: float) -> Tensor:
     return (mixed / math.sin(angle)).to(first.dtype).reshape(first.shape)
 
 
+class Start(NamedTuple):
+    """What a generator starts from.
+
+    Attributes:
+        seed, label: of the nearer end.
+        z: (1, latent_size), truncated already; None for the seed's own.
+        mixed: classes, and how far it is from the first to the second; None for one class.
+    """
+
+    seed: int
+    label: int | None
+    z: Tensor | None = None
+    mixed: tuple[int, int, float] | None = None
+
+
+def between(
+    generator: AnyGenerator, first: Place, second: Place, at: float, truncation: float = 1.0
+) -> Start:
+    """Where `generate_between` starts; with `mixed`, in a block of `mixed_classes`.
+
+    Raises ValueError for a value outside its range.
+    """
+    if not 0 <= at <= 1:
+        raise ValueError(f"at is {at}; it must be from 0 to 1")
+    places = [checked(generator, end.seed, end.label, truncation)[:2] for end in (first, second)]
+    seed, label = places[at >= 0.5]
+    if at in (0, 1) or places[0] == places[1]:
+        return Start(seed, label)
+    start, end = (latents(generator, one, 1) for one, _ in places)
+    z = truncation * spherical(start, end, at)
+    labels = [one for _, one in places if one is not None]
+    if not can_mix_classes(generator) or labels[0] == labels[1]:
+        return Start(seed, label, z)
+    near, far = labels if at < 0.5 else labels[::-1]
+    return Start(seed, label, z, (near, far, min(at, 1 - at)))
+
+
 def generate_between(
     generator: AnyGenerator, first: Place, second: Place, at: float, truncation: float = 1.0
 ) -> Sample:
@@ -142,39 +170,6 @@ def generate_between(
     (`can_mix_classes`) the class changes at the middle. The sample has the nearer end's seed and
     label. Raises ValueError for a value outside its range.
     """
-    if not 0 <= at <= 1:
-        raise ValueError(f"at is {at}; it must be from 0 to 1")
-    places = [checked(generator, end.seed, end.label, truncation)[:2] for end in (first, second)]
-    seed, label = places[at >= 0.5]
-    if at in (0, 1) or places[0] == places[1]:
-        return generate(generator, seed, label, truncation)
-    start, end = (latents(generator, one, 1) for one, _ in places)
-    z = truncation * spherical(start, end, at)
-    labels = [one for _, one in places if one is not None]
-    if not can_mix_classes(generator) or labels[0] == labels[1]:
-        return generate(generator, seed, label, truncation, z)
-    near, far = labels if at < 0.5 else labels[::-1]
-    with mixed_classes(generator, near, far, min(at, 1 - at)):
-        return generate(generator, seed, label, truncation, z)
-
-
-def untrained(network: Network, seed: int = 1) -> Network:
-    """The same network with random weights and the learnt gammas: alike for every caller.
-
-    A generator's batch norms get the statistics of random latents, as they have while training;
-    with the statistics of nothing its features would fade from layer to layer.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if isinstance(network, (DescribedGenerator, DescribedDiscriminator)):
-            redraw(described := copy.deepcopy(network))
-            return cast(Network, described.eval())
-        fresh = type(network)(network.config)
-    fresh = fresh.to(next(network.parameters()).device)
-    learnt = attention_layers(network)
-    with torch.no_grad():
-        for name, layer in attention_layers(fresh).items():
-            layer.gamma.copy_(learnt[name].gamma)
-        if isinstance(fresh, Generator):
-            calibrate(fresh, batch_size=32, batches=4)
-    return fresh.eval()
+    start = between(generator, first, second, at, truncation)
+    with mixed_classes(generator, *start.mixed) if start.mixed else nullcontext():
+        return generate(generator, start.seed, start.label, truncation, start.z)

@@ -47,6 +47,9 @@ TOLERANCE = 1e-4
 MOST_NUMBERS = 1 << 25
 MOST_VARIANTS = 64
 
+# What a network is given: tensors, and for some families a number, the truncation.
+Input = Tensor | float | None
+
 _one_at_a_time = threading.RLock()
 
 
@@ -82,12 +85,13 @@ def _replaced(network: nn.Module, layer: str, attended: Tensor) -> Iterator[None
         handle.remove()
 
 
-def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
+def record_tail(network: nn.Module, layer: str, *inputs: Input) -> Tail:
     """Run a network in eval mode on one image's inputs and write down what follows `layer`.
 
     Args:
         layer: module path of a `SelfAttention`.
-        inputs: what the network takes, tensors with a batch of one: z and label, image and label.
+        inputs: what the network takes, tensors with a batch of one: z and label, image and label;
+            and numbers.
 
     Raises KeyError for a layer that the network does not have, ValueError for a network in
     training mode, a batch that is not one or a layer that runs not exactly once, and what
@@ -96,7 +100,7 @@ def record_tail(network: nn.Module, layer: str, *inputs: Tensor | None) -> Tail:
     if network.training:
         raise ValueError("the network is in training mode; call its eval() first")
     for tensor in inputs:
-        if tensor is not None and (tensor.dim() == 0 or len(tensor) != 1):
+        if isinstance(tensor, Tensor) and (tensor.dim() == 0 or len(tensor) != 1):
             raise ValueError(f"inputs hold one image's each; got shape {tuple(tensor.shape)}")
     recorder, attend = Recorder(), hookable_layer(network, layer).attend
     passes: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -194,7 +198,7 @@ class Tail:
 
     network: nn.Module
     layer: str
-    inputs: tuple[Tensor | None, ...]
+    inputs: tuple[Input, ...]
     weights: Tensor
     value: Tensor
     attended: Tensor
@@ -203,6 +207,11 @@ class Tail:
     _calls: tuple[Call, ...]
     _values: tuple[Tensor, ...]
     _end: int
+
+    def size(self) -> int:
+        """Bytes of everything recorded; the network is not part of it."""
+        tensors = (self.weights, self.value, self.attended, *self._values)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     @cached_property
     def _rules(self) -> tuple[LocalRule | None, ...]:
@@ -331,8 +340,8 @@ class Tail:
                 base = self.attended.expand(count, -1, -1, -1)
                 attended = paste(base, whole(base.shape), attended, source)
             inputs = [
-                None if tensor is None else tensor.expand(count, *tensor.shape[1:])
-                for tensor in self.inputs
+                one.expand(count, *one.shape[1:]) if isinstance(one, Tensor) else one
+                for one in self.inputs
             ]
             with _replaced(self.network, self.layer, attended):
                 output = self.network(*inputs)

@@ -273,7 +273,7 @@ def test_scrubbing_over_training_asks_nobody_and_is_quick(opened, checkpoint):
               const start = performance.now();
               slider.value = at;
               slider.dispatchEvent(new Event("input", {{ bubbles: true }}));
-              const stop = explorer.parts[0].stops[at];
+              const stop = explorer.parts.find((part) => part.stops).stops[at];
               while (explorer.panes[0].scene.source.weights !== stop) {{
                 await new Promise(requestAnimationFrame);
               }}

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from sagan_core import load_checkpoint
+from sagan_core.batchnorm import ConditionalBatchNorm
 from sagan_core.data import ImageSet
 from sagan_core.memorisation import find_neighbours, neighbour_grid, pixels
-from sagan_core.model import ConditionalBatchNorm
 from sagan_core.quality import Budget, Quality, draw_samples, measure_quality, train_judge
 from sagan_core.reference import RealData
 from sagan_core.sample import generate, generate_images

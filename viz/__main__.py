@@ -1,4 +1,4 @@
-"""Figures, numbers and pages from the command line: `python -m viz figure`, `data`, `html`."""
+"""From the command line: `python -m viz figure`, `data`, `html` and `handout`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .language import LANGUAGES
 from .view import CHOICES, LOOK_OPTIONS, RANGES, SWITCHES, Pin
 
 if TYPE_CHECKING:
     from sagan_core.checkpoint import Checkpoint
 
+    from .workshop import Workshop
+
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 CHECKPOINT = CHECKPOINTS / "fashion-mnist-32"
+ADDRESS = "http://127.0.0.1:7860/"  # of a page on this machine
 
 EXAMPLES = """
 examples:
@@ -28,6 +32,7 @@ examples:
   python -m viz figure --recipe recipe.json -o again.pdf
   python -m viz data --label Sneaker --seed 3 --pins 3,4 8,8 12,5 -o sneaker.npz
   python -m viz html --label Sneaker --seed 3 -o sneaker.html
+  python -m viz handout --lang ko -o handout.pdf
 
 A recipe is what the page saves as JSON. What is given beside it comes first.
 """
@@ -50,6 +55,12 @@ COMMANDS = {
         "Write one HTML file that opens from the disk: point at the image, pin points, choose "
         "layers, as on the page.",
         ".html",
+    ),
+    "handout": (
+        "the lesson on one sheet (A4): a real map, the equation, the seven questions",
+        "Write the sheet that goes with the lesson on the page. Without an image it shows the one "
+        "that the page opens with.",
+        ".pdf",
     ),
 }
 
@@ -82,8 +93,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name, (short, description, suffixes) in COMMANDS.items():
         command = commands.add_parser(name, help=short, description=description)
         _add_choices(command)
-        if name != "data":
+        if name in ("figure", "html"):
             _add_look(command)
+        if name == "handout":
+            _add_sheet(command)
         command.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=suffixes)
     return parser.parse_args(arguments)
 
@@ -162,6 +175,17 @@ def _add_look(command: argparse.ArgumentParser) -> None:
             low, high = RANGES[name]
             words = f"from {low:g} to {high:g}, {LOOK_HELP[name]}"
             look.add_argument(f"--{name}", type=float, metavar="NUMBER", help=words)
+
+
+def _add_sheet(command: argparse.ArgumentParser) -> None:
+    sheet = command.add_argument_group("the sheet")
+    sheet.add_argument("--lang", choices=LANGUAGES, default="en", help="language (default: en)")
+    sheet.add_argument(
+        "--address",
+        default=ADDRESS,
+        metavar="URL",
+        help=f"where the class opens the page, for the link (default: {ADDRESS})",
+    )
 
 
 def _factor(text: str) -> tuple[str, float]:
@@ -247,8 +271,21 @@ def save(options: argparse.Namespace) -> None:
         folders = sorted(file.parent for file in CHECKPOINTS.glob("*/config.json"))
     workshop = Workshop(folders)
     state = {"source": {}} if recipe is None else state_of_recipe(workshop, recipe)
+    if options.command == "handout":
+        options.out.write_bytes(_sheet(workshop, state, options))
+        return
     content, _ = keep(workshop, _changed(workshop.networks.checkpoint, state, options), kind)
     options.out.write_bytes(content)
+
+
+def _sheet(workshop: Workshop, state: dict[str, Any], options: argparse.Namespace) -> bytes:
+    from .handout import handout, opening_state
+
+    chosen = (options.recipe, options.seed, options.label, options.pins, options.layer)
+    if all(one is None for one in chosen):
+        state = opening_state(workshop)
+    state = _changed(workshop.networks.checkpoint, state, options)
+    return handout(workshop, state, options.lang, options.address)
 
 
 def _opened(given: Path) -> Path | Checkpoint:

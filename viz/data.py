@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
+from torch import nn
 
-from sagan_core.attention import AttentionField
+from sagan_core.attention import AttentionField, SelfAttention
 from sagan_core.sample import Sample
 
 from .view import Pin
@@ -87,6 +89,13 @@ def save_data(
         NAME/strength    (h', w')      length of added over its channels
         NAME/entropy     (h, w)        of each query's row of weights, in nats
 
+    A file of the page also has how these came about
+
+        NAME/query_map, NAME/key_map, NAME/value_map, NAME/out_map   (D, C), (D, C), (E, C), (C, E):
+                         the 1x1 convolutions, as used; NAME/query_bias and so on, where there are
+        NAME/pooled, NAME/centred, NAME/scale   keys and values are the largest of each 2x2; queries
+                         are less their mean over positions; and times this
+
     With keys knocked out, query, key and weights are those before, so that the knock-out can be
     repeated: set the columns to 0, scale rows to sum to 1, and `out` follows.
 
@@ -115,8 +124,9 @@ def write_data(
     class_name: str = "",
     source: str = "",
     learnt: Mapping[str, float] | None = None,
+    layers: Mapping[str, SelfAttention] | None = None,
 ) -> None:
-    """The same into an open file. `learnt` has the gammas as learnt, by layer."""
+    """The same into an open file. `learnt` and `layers` have gammas as learnt, and layers."""
     cells = checked_pins(attention_field(sample.fields, layer), pins)
     arrays: dict[str, np.ndarray] = {
         "image": sample.image,
@@ -135,6 +145,9 @@ def write_data(
         gamma = (learnt or {}).get(name, field.gamma)
         if gamma != field.gamma:
             arrays[f"{name}/learnt_gamma"] = np.array(gamma, dtype=np.float64)
+    for name, one in (layers or {}).items():
+        if name in sample.fields:
+            arrays |= {f"{name}/{part}": array for part, array in _map_arrays(one).items()}
     np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
@@ -159,4 +172,21 @@ def _field_arrays(field: AttentionField) -> dict[str, np.ndarray]:
             f"{queries} x {keys} float32 weights take {size:,} bytes, more than {WEIGHTS_LIMIT:,}; "
             "softmax(query^T key) gives them"
         )
+    return arrays
+
+
+@torch.no_grad()
+def _map_arrays(layer: SelfAttention) -> dict[str, np.ndarray]:
+    """The layer must be in eval mode, or reading a normalised weight would change it."""
+    arrays = {
+        "pooled": np.array(not isinstance(layer.pool, nn.Identity)),
+        "centred": np.array(layer.centre),
+        "scale": np.array(layer.scale, dtype=np.float64),
+    }
+    for name in ("query", "key", "value", "out"):
+        one = getattr(layer, name)
+        if isinstance(one, nn.Conv2d):
+            arrays[f"{name}_map"] = one.weight.flatten(1).float().cpu().numpy()
+            if one.bias is not None:
+                arrays[f"{name}_bias"] = one.bias.float().cpu().numpy()
     return arrays

@@ -117,6 +117,22 @@ def draw(still: StillFigure) -> Figure:
     return page
 
 
+def draw_panels(axes: Axes, still: StillFigure, left: int, top: int) -> float:
+    """A figure's first image and its panels on a page of one's own, from (left, top) on.
+
+    Args:
+        axes: covers the page, in dots from its top left.
+
+    Returns the bottom edge.
+    """
+    block = still.blocks[0]
+    size = (block.image.shape[0], block.image.shape[1])
+    layout = BlockLayout.of(len(block.layers[0].pins), size, len(block.layers), top)
+    moved = layout.moved(left - MARGIN)
+    _draw_block(axes, still, block, moved, _bar_labels(still, moved.bar))
+    return moved.bottom
+
+
 def _caption(block: Block, width: float) -> list[tuple[str, bool]]:
     """(text, bold) of each line under a block, no wider than `width` points."""
     lines = [(line, True) for line in wrap(legible(block.title), width, TYPE, bold=True, most=2)]

@@ -246,7 +246,7 @@ class StillFigure:
                 f"the file name must end in {', '.join(f'.{known}' for known in _METADATA)}"
             )
         file = io.BytesIO()
-        with _drawing, _settings():
+        with rendering():
             title = " | ".join(
                 ", ".join(legible(line) for line in (block.title, *block.lines) if line)
                 for block in self.blocks
@@ -269,6 +269,13 @@ _METADATA: dict[str, Callable[[str], dict[str, Any]]] = {
     "pdf": lambda title: {"Title": title, "Creator": "SAGAN Lens", "CreationDate": None},
     "svg": lambda title: {"Title": title, "Creator": "SAGAN Lens", "Date": None},
 }
+
+
+@contextmanager
+def rendering() -> Iterator[None]:
+    """Matplotlib as files of ours are written with it, for one thread at a time."""
+    with _drawing, _settings():
+        yield
 
 
 @contextmanager

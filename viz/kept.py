@@ -164,6 +164,7 @@ def kept_data(workshop: Workshop, shown: Shown) -> bytes:
         class_name=_class_name(workshop, source.checkpoint, source.label),
         source=json.dumps(source.to_json()),
         learnt=made.learnt,
+        layers=workshop.networks.pair(source.checkpoint, source.weights).layers(),
     )
     return file.getvalue()
 

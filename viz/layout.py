@@ -5,7 +5,7 @@ Lengths are dots of 1/300 inch from the page's top left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DOTS_PER_INCH = 300
 POINT = DOTS_PER_INCH / 72  # dots
@@ -96,3 +96,12 @@ class BlockLayout:
         )
         right = image.right + GAP + columns * (width + GAP)
         return cls(image, panels, Box(right, first, BAR_WIDTH, tall), first + tall + foot)
+
+    def moved(self, right: int) -> BlockLayout:
+        """The same, further to the right."""
+
+        def move(box: Box) -> Box:
+            return replace(box, left=box.left + right)
+
+        panels = tuple(tuple(map(move, row)) for row in self.panels)
+        return replace(self, image=move(self.image), panels=panels, bar=move(self.bar))

@@ -71,6 +71,16 @@ def legible(text: str) -> str:
     return "".join(map(drawn, " ".join(text.split())))
 
 
+def undrawable(text: str) -> str:
+    """The characters of a text that no font here has."""
+    return "".join(one for one in text if one.isprintable() and not _file_with(one, bold=False))
+
+
+def undrawable_in_bold(text: str) -> str:
+    """The characters of a text that are drawn, if at all, in a font without bold letters."""
+    return "".join(one for one in text if _file_with(one, bold=True) != _own_file(True))
+
+
 def wrap(text: str, width: float, size: float, *, bold: bool = False, most: int = 4) -> list[str]:
     """Break legible text into at most `most` lines, between words where possible.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,14 @@ import numpy as np
 from torch import nn
 
 from sagan_core.attention import AttentionField
+from sagan_core.attribution import Probe, probe_image, probe_sample
 from sagan_core.intervene import (
     Place,
+    Start,
+    between,
     can_mix_classes,
     generate_between,
+    mixed_classes,
     scaled_gamma,
     without_keys,
 )
@@ -131,11 +135,42 @@ def _remarks(pair: Pair, source: Source) -> Iterable[str]:
         yield "Snapshots hold no discriminator: this is the verdict of the final one."
 
 
+@contextmanager
+def probing(pair: Pair, made: Made, layer: str) -> Iterator[Probe]:
+    """A layer of what was made, ready to be examined, with the changes of its source.
+
+    While the block runs the networks are locked and changed, as a network must be that cannot be
+    examined without being run. Raises what `record_tail` raises.
+    """
+    source = made.source
+    with pair.lock:
+        start = _start(pair.generator, source)
+        if layer.startswith(DISCRIMINATOR):
+            assert pair.discriminator is not None
+            given = source.image is not None or start.label is None
+            label = source.label if given else start.label
+            with _changed(pair.discriminator, source, DISCRIMINATOR):
+                name = layer.removeprefix(DISCRIMINATOR)
+                yield probe_image(pair.discriminator, made.image, label, name)
+            return
+        mixed = mixed_classes(pair.generator, *start.mixed) if start.mixed else nullcontext()
+        sample = Sample(made.image, made.fields, start.seed, start.label, source.truncation)
+        with _changed(pair.generator, source, ""), mixed:
+            yield probe_sample(pair.generator, sample, layer, start.z)
+
+
 def _sample(generator: Any, source: Source) -> Sample:
     if source.toward is None:
         return generate(generator, source.seed, source.label, source.truncation)
     start = Place(source.seed, source.label)
     return generate_between(generator, start, source.toward, source.at, source.truncation)
+
+
+def _start(generator: Any, source: Source) -> Start:
+    if source.toward is None:
+        return Start(source.seed, source.label)
+    start = Place(source.seed, source.label)
+    return between(generator, start, source.toward, source.at, source.truncation)
 
 
 def _changes(source: Source, network: str) -> bool:

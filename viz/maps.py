@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from sagan_core.attention import AttentionField
+from sagan_core.field import value_weighted
 
 from .view import Look, Pin, same_place
 
@@ -101,9 +102,7 @@ class _Rows:
         )  # not NaN where none is left
         if self.strength is None:
             return rows
-        rows = rows * self.strength
-        total = rows.sum(1, keepdim=True)
-        return torch.where(total > 0, rows / total, 0.0)
+        return value_weighted(rows, self.strength)
 
     def blocks(self, cells: int = 1 << 22) -> Iterator[Tensor]:
         """All rows in order, a block at a time: the whole matrix may not fit into memory."""

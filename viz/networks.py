@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from sagan_core.attention import attention_layers
+from sagan_core.attention import SelfAttention, attention_layers
 from sagan_core.checkpoint import Checkpoint
+from sagan_core.controls import shuffled
 from sagan_core.engine import AnyDiscriminator, AnyGenerator
 from sagan_core.foreign import open_checkpoint
-from sagan_core.intervene import untrained
+from sagan_core.sample import latents
 
 from .bounded import Bounded
 from .source import DISCRIMINATOR, short
@@ -22,8 +24,7 @@ NETWORK_BYTES = 2_000_000_000
 """What the weights of all networks that are kept may take together."""
 
 _building = threading.Lock()
-"""Networks are built one by one, as their first weights come from torch's one random state, which
-for random weights must be the same for everyone."""
+"""Networks are built one by one: while weights are read they are in memory twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +41,17 @@ class Pair:
     discriminator: AnyDiscriminator | None
     lock: threading.Lock
 
+    def layers(self) -> dict[str, SelfAttention]:
+        """Every attention layer, the discriminator's with "discriminator." before their names."""
+        layers = attention_layers(self.generator)
+        if self.discriminator is not None:
+            others = attention_layers(self.discriminator).items()
+            layers |= {DISCRIMINATOR + name: layer for name, layer in others}
+        return layers
+
     def learnt(self) -> dict[str, float]:
         """Gamma of every attention layer, by name."""
-        gammas = {name: one.gamma.item() for name, one in attention_layers(self.generator).items()}
-        if self.discriminator is not None:
-            layers = attention_layers(self.discriminator).items()
-            gammas |= {DISCRIMINATOR + name: one.gamma.item() for name, one in layers}
-        return gammas
+        return {name: layer.gamma.item() for name, layer in self.layers().items()}
 
     def size(self) -> int:
         """Bytes of all weights."""
@@ -129,11 +134,25 @@ class Networks:
             with _building:
                 generator = checkpoint.load_snapshot(weights)
         elif weights == "random":
-            with _building, lock:
-                generator = untrained(generator)
-                if discriminator is not None:
-                    discriminator = untrained(discriminator)
+            with lock:
+                generator, discriminator = _shuffled(checkpoint)
         return Pair(generator, discriminator, lock)
+
+
+def _shuffled(checkpoint: Checkpoint) -> tuple[AnyGenerator, AnyDiscriminator | None]:
+    """Both networks with random weights, alike for everyone."""
+    generator, discriminator, config = (
+        checkpoint.generator,
+        checkpoint.discriminator,
+        checkpoint.config,
+    )
+    device = next(generator.parameters()).device
+    label = torch.zeros(1, dtype=torch.long, device=device) if config.classes else None
+    z = latents(generator, 0, 1).to(device)
+    if discriminator is None:
+        return shuffled(generator, z, label), None
+    image = z.new_zeros(1, config.image_channels, config.resolution, config.resolution)
+    return shuffled(generator, z, label), shuffled(discriminator, image, label)
 
 
 def _checkpoint_bytes(checkpoint: Checkpoint) -> int:

@@ -19,6 +19,7 @@ import plotly
 from sagan_core.checkpoint import Checkpoint
 
 from .explorer.explorer import explorer
+from .language import LANGUAGES, catalogue
 from .studio import Studio
 
 STYLE = Path(__file__).with_name("page.css")
@@ -27,10 +28,8 @@ SYSTEM_MONO = ("ui-monospace", "Menlo", "Consolas", "monospace")
 HOUR = 3600
 LARGEST_IMAGE, LARGEST_CHECKPOINT = "100mb", "2gb"
 
-TITLE = """
-<h1>SAGAN Lens</h1>
-<p>See which regions of a generated image each of its points drew on.</p>
-"""
+NAME = "SAGAN Lens"
+PURPOSE = "See which regions of a generated image each of its points drew on."
 
 
 def build_page(
@@ -55,8 +54,9 @@ def build_page(
         "plotly": {"path": str(_plotly_script())},
     }
     # Files of scenes and figures go after some hours; scenes are made again when asked for.
-    with gr.Blocks(title="SAGAN Lens", delete_cache=(HOUR, 4 * HOUR)) as page:
-        gr.HTML(TITLE, elem_id="title", apply_default_css=False)
+    with gr.Blocks(title=NAME, delete_cache=(HOUR, 4 * HOUR)) as page:
+        purpose = f"<h1>{NAME}</h1>\n<p>{gr.I18n()(PURPOSE)}</p>"
+        gr.HTML(purpose, elem_id="title", apply_default_css=False)
         explorer(value, server_functions(studio), elem_id="explorer")
     return page
 
@@ -82,10 +82,19 @@ def server_functions(studio: Studio) -> list[Any]:
     def about(name: Any) -> dict[str, Any]:
         return studio.about(name)
 
+    def evidence(request: Any) -> dict[str, Any]:
+        return studio.evidence(request)
+
+    def steps(request: Any) -> dict[str, Any]:
+        return studio.steps(request)
+
     def upload_checkpoint(request: Any) -> dict[str, Any]:
         return studio.upload(request)
 
-    return [scene, lab, drop, timeline, save, about, upload_checkpoint]
+    def reach(request: Any) -> dict[str, Any]:
+        return studio.reach(request)
+
+    return [scene, lab, drop, timeline, save, about, evidence, steps, reach, upload_checkpoint]
 
 
 def _plotly_script() -> Path:
@@ -136,5 +145,8 @@ def launch_page(
         ssr_mode=False,
         max_file_size=LARGEST_CHECKPOINT if uploads else LARGEST_IMAGE,
         quiet=not wait,
+        i18n=gr.I18n(
+            **{code: {PURPOSE: catalogue(code).get(PURPOSE, PURPOSE)} for code in LANGUAGES}
+        ),
     )
     return str(address)

@@ -15,7 +15,7 @@ from typing import Any
 
 EXPLORER = Path(__file__).parent / "explorer"
 STYLE = Path(__file__).with_name("standalone.css")
-IMPORT = re.compile(r'(\bfrom\s*|\bimport\s*\(?\s*)"\./([\w-]+\.js)"')
+IMPORT = re.compile(r'(\bfrom\s*|\bimport\s*\(?\s*)"\./([\w/-]+\.js)"')
 PREFIX = "lens/"
 
 PAGE = """<!DOCTYPE html>
@@ -82,7 +82,8 @@ def standalone_page(
 
 def _modules() -> dict[str, str]:
     """The explorer's modules by the name under which they import each other."""
-    sources = {path.name: _read(path) for path in sorted(EXPLORER.glob("*.js"))}
+    files = sorted(EXPLORER.rglob("*.js"))
+    sources = {file.relative_to(EXPLORER).as_posix(): _read(file) for file in files}
     return {
         PREFIX + name: _data("text/javascript", IMPORT.sub(rf'\1"{PREFIX}\2"', text).encode())
         for name, text in sources.items()

@@ -18,7 +18,11 @@ from .bounded import Bounded
 from .curves import curves
 from .kept import keep
 from .lab import lab_of
+from .openings import Opening, picture_address, read_openings
+from .reach import reach
 from .source import Source, short
+from .steps import steps_json
+from .truth import Truth
 from .uploads import uploaded_checkpoint
 from .workshop import Workshop
 
@@ -44,6 +48,7 @@ class Studio(Workshop):
         self._scenes = Bounded[Source, dict[str, Any]](SCENES, leaving=_withdraw)
         self._labs = Bounded[str, dict[str, Any]](64)
         self._saved = Bounded[str, Path](SAVED, leaving=published.withdraw)
+        self._truth = Truth(self)
         published.clear()
         self._lab("")
 
@@ -73,9 +78,21 @@ class Studio(Workshop):
         """What there is to know about a checkpoint, or {"error"}."""
         return answer(lambda: self._about(Source.from_json({"checkpoint": name or ""}).checkpoint))
 
+    def evidence(self, request: Any) -> dict[str, Any]:
+        """Whether the map of one pin is true, as `Truth` answers it, or {"error": words}."""
+        return answer(lambda: self._truth.evidence(request))
+
+    def steps(self, request: Any) -> dict[str, Any]:
+        """Every number of one point of a layer, as `steps_json` has it, or {"error": words}."""
+        return answer(lambda: steps_json(self, request))
+
     def upload(self, request: Any) -> dict[str, Any]:
         """{"checkpoint": its name} of an uploaded file {"path"}, or {"error": words}."""
         return answer(lambda: self._upload(request))
+
+    def reach(self, request: Any) -> dict[str, Any]:
+        """How many cells of {"checkpoint", "layer"} one pixel can draw on, or {"error"}."""
+        return answer(lambda: reach(self, request))
 
     # ---- How
 
@@ -131,8 +148,12 @@ class Studio(Workshop):
 
     def _describe(self, name: str) -> dict[str, Any]:
         checkpoint = self.networks.checkpoint(name)
-        opening = self.opening(name)
-        layers = self._scene(opening)["layers"]
+        openings = read_openings(checkpoint, name)
+        source = self.checked(openings[0].source) if openings else self.opening(name)
+        described = lab_of(self._scene(source)["layers"], source.to_json())
+        if openings:
+            first = openings[0].to_json()
+            described["defaults"] |= {"layer": first["layer"], "pins": first["pins"]}
         return {
             "checkpoint": name,
             "checkpoints": self.networks.names,
@@ -142,8 +163,15 @@ class Studio(Workshop):
             "uploads": self.uploads,
             "real": len(self.real(name)),
             "discriminator": checkpoint.discriminator is not None,
-            **lab_of(layers, opening.to_json()),
+            "openings": [self._offered(opening) for opening in openings],
+            **described,
         }
+
+    def _offered(self, opening: Opening) -> dict[str, Any]:
+        made = self.made(self.checked(opening.source))
+        if opening.layer not in made.fields:
+            raise ValueError(f"an opening is about {opening.layer}, which the model does not have")
+        return {**opening.to_json(), "picture": picture_address(made.image)}
 
 
 def _withdraw(scene: dict[str, Any]) -> None:

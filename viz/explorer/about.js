@@ -1,5 +1,7 @@
 // What there is to know about the checkpoint that is open, and opening another from a file.
 
+import { language, say, told } from "./language.js";
+
 export class About {
   /** `element` is its part of the page; `page` is what the explorer lets its parts see and do. */
   constructor(element, page) {
@@ -13,8 +15,9 @@ export class About {
   /** Tell about the checkpoint, if the part is unfolded and something else is told there. */
   async show() {
     const { checkpoint } = this.page.lab();
-    if (!this.element.open || this.told === checkpoint) return;
-    this.told = checkpoint;
+    const asked = `${language()} ${checkpoint}`;
+    if (!this.element.open || this.told === asked) return;
+    this.told = asked;
     try {
       this.tell(await this.page.loader.ask("about", checkpoint));
     } catch (error) {
@@ -24,10 +27,11 @@ export class About {
   }
 
   tell({ name, family, reasons, weights, resolution, classes, networks, norms, warnings }) {
-    const facts = [`${family}, ${resolution}×${resolution}`, classes ? `${classes} classes` : "no classes", weights].filter(Boolean);
+    const count = classes ? say("{count} classes", { count: classes }) : say("no classes");
+    const facts = [`${family}, ${resolution}×${resolution}`, count, weights && told(weights)].filter(Boolean);
     this.find(".recognised").textContent = `${name}: ${facts.join(", ")}. ${reasons.map(sentence).join(" ")}`.trim();
     this.find(".remarks").replaceChildren(...warnings.map((text) => {
-      const item = element("li", sentence(text));
+      const item = element("li", sentence(told(text)));
       item.className = "warning";
       return item;
     }));
@@ -47,7 +51,7 @@ export class About {
       const { checkpoint } = await this.page.loader.ask("upload_checkpoint", { path });
       this.page.set("source.checkpoint", checkpoint);
     } catch (error) {
-      this.page.complain(`This file cannot be opened. ${sentence(error.message)}`);
+      this.page.complain(say("This file cannot be opened. {reason}", { reason: sentence(error.message) }));
     }
     bar.hidden = true;
     bar.value = 0;
@@ -64,17 +68,17 @@ function table({ name, parameters, parts }) {
   const section = document.createElement("div");
   const grid = document.createElement("table");
   const head = document.createElement("thead");
-  head.append(row(["Resolution", "Channels", "Layer", "Parameters", "Gamma"], "th"));
+  head.append(row([say("Resolution"), say("Channels"), say("Layer"), say("Parameters"), say("Gamma")], "th"));
   const body = document.createElement("tbody");
   for (const part of parts) {
     const called = part.native && part.native !== part.name ? `${part.name} (${part.native})` : part.name;
     const gamma = part.gamma === null ? "" : Number(part.gamma.toPrecision(3));
-    const line = row([`${part.resolution}×${part.resolution}`, part.channels, part.gamma === null ? called : `attention: ${called}`, part.parameters.toLocaleString("en"), gamma]);
+    const line = row([`${part.resolution}×${part.resolution}`, part.channels, part.gamma === null ? called : say("attention: {layer}", { layer: called }), part.parameters.toLocaleString("en"), gamma]);
     line.classList.toggle("attention", part.gamma !== null);
     body.append(line);
   }
   grid.append(head, body);
-  section.append(element("h3", `${name}, ${parameters.toLocaleString("en")} parameters`), grid);
+  section.append(element("h3", say("{network}, {count} parameters", { network: told(name), count: parameters.toLocaleString("en") })), grid);
   return section;
 }
 
@@ -97,10 +101,10 @@ function upload(address, file, progress) {
     request.upload.addEventListener("progress", ({ loaded, total }) => progress(loaded / total));
     request.addEventListener("load", () => {
       if (request.status === 200) resolve(JSON.parse(request.responseText)[0]);
-      else if (request.status === 413) reject(new Error("the file is too large for this page"));
-      else reject(new Error(`the server answered ${request.status}`));
+      else if (request.status === 413) reject(new Error(say("the file is too large for this page")));
+      else reject(new Error(say("the server answered {status}", { status: request.status })));
     });
-    request.addEventListener("error", () => reject(new Error("the upload was cut off")));
+    request.addEventListener("error", () => reject(new Error(say("the upload was cut off"))));
     request.open("POST", address);
     request.send(form);
   });

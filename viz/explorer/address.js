@@ -5,6 +5,7 @@ import { CHOICES, LOOK, RANGES, wholeSource } from "./state.js";
 const FLAGS = ["all_layers", "log", "smooth", "arrows"];
 const NAMES = { baseline: "compare", all_layers: "all" }; // the address's own word, where it differs
 const LONGEST = 20_000;
+const BESIDE = ["lang", "lesson"]; // what the address may hold beside the state
 
 /** The query string of a state. */
 export function queryString(state) {
@@ -65,7 +66,7 @@ export function cellsOf(text, most = 4096) {
 /** Does the address say what to show? */
 export function addressIsSet(search = window.location.search) {
   const query = new URLSearchParams(search);
-  return [...query.keys()].some((key) => !key.startsWith("__"));
+  return [...query.keys()].some((key) => !key.startsWith("__") && !BESIDE.includes(key));
 }
 
 /**
@@ -146,12 +147,26 @@ export function showInAddress(state) {
   waiting = setTimeout(() => {
     const query = new URLSearchParams(queryString(state));
     for (const [key, value] of new URLSearchParams(window.location.search)) {
-      if (key.startsWith("__")) query.append(key, value); // Gradio's own, such as __theme
+      if (key.startsWith("__") || BESIDE.includes(key)) query.append(key, value); // Gradio's own, such as __theme
     }
     window.history.replaceState(window.history.state, "", `?${query}${window.location.hash}`);
     // On a Hugging Face Space the page sits in a frame; its host shows the same query.
     if (window.parent !== window) window.parent.postMessage({ queryString: query.toString() }, "https://huggingface.co");
   }, 250);
+}
+
+/** What the address says beside the state: "lang" or "lesson"; null where it says nothing. */
+export function beside(name) {
+  return new URLSearchParams(window.location.search).get(name);
+}
+
+/** Have the address say it; null takes it away. */
+export function putBeside(name, value) {
+  const query = new URLSearchParams(window.location.search);
+  if (value === null) query.delete(name);
+  else query.set(name, value);
+  const search = query.size ? `?${query}` : window.location.pathname;
+  window.history.replaceState(window.history.state, "", `${search}${window.location.hash}`);
 }
 
 /** The whole link to a state. */

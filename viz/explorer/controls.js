@@ -1,6 +1,7 @@
 // The column of controls: each is bound to a place in the state by `data-bind`, a path such as
 // "source.truncation". What a person changes goes to `change(path, value, by)`; `show` sets them all.
 
+import { say, told } from "./language.js";
 import { valueAt } from "./state.js";
 
 const SEARCHED = 40; // more classes than this are found by typing
@@ -18,8 +19,6 @@ export class Controls {
   bind(control) {
     const path = control.dataset.bind;
     if (control.type === "radio") control.name = `${this.unique}-${path}`;
-    // The label's text has the options in it, too.
-    if (control.type === "select-one") control.setAttribute("aria-label", control.closest("label").firstChild.textContent.trim());
     const event = control.type === "range" ? "input" : "change";
     control.addEventListener(event, () => {
       const value = read(control);
@@ -35,9 +34,6 @@ export class Controls {
     button.type = "button";
     button.className = "back";
     button.textContent = "↺";
-    const label = control.closest("label").firstChild.textContent.trim();
-    button.title = `Reset: ${label}`;
-    button.setAttribute("aria-label", button.title);
     button.hidden = true;
     button.addEventListener("click", () => {
       this.change(path, this.usual(path), null);
@@ -45,6 +41,19 @@ export class Controls {
     });
     control.closest("label").after(button);
     control.back = button;
+  }
+
+  /** Name what a label's text alone does not name, in the language spoken. */
+  name() {
+    for (const control of this.element.querySelectorAll("[data-bind]")) {
+      const label = labelOf(control);
+      // The text of a list's label has the options in it, too.
+      if (control.type === "select-one") control.setAttribute("aria-label", label);
+      if (!control.back) continue;
+      control.back.title = say("Reset: {label}", { label });
+      control.back.setAttribute("aria-label", control.back.title);
+    }
+    for (const slot of this.element.querySelectorAll("[data-class]")) slot.firstElementChild?.setAttribute("aria-label", labelOf(slot));
   }
 
   usual(path) {
@@ -64,20 +73,21 @@ export class Controls {
       uploads: Boolean(lab.uploads),
     };
     for (const part of this.element.querySelectorAll("[data-needs]")) part.hidden = !has[part.dataset.needs];
-    const layers = scene.layers.map(({ name, label, gamma }) => [name, `${label}, gamma ${Number(gamma.toPrecision(2))}`]);
-    const snapshots = lab.snapshots.map((images) => [String(images), `after ${images.toLocaleString("en")} images`]);
-    const real = Array.from({ length: lab.real }, (_, i) => [`real-${i}`, `real image ${i + 1}`]);
-    const dropped = state.source.image?.startsWith("dropped") ? [[state.source.image, "the dropped image"]] : [];
+    const layers = scene.layers.map(({ name, label, gamma }) => [name, say("{layer}, gamma {gamma}", { layer: told(label), gamma: Number(gamma.toPrecision(2)) })]);
+    const snapshots = lab.snapshots.map((images) => [String(images), say("after {images} images", { images: images.toLocaleString("en") })]);
+    const real = Array.from({ length: lab.real }, (_, i) => [`real-${i}`, say("real image {number}", { number: i + 1 })]);
+    const dropped = state.source.image?.startsWith("dropped") ? [[state.source.image, say("the dropped image")]] : [];
     const lists = {
       layers,
-      otherlayers: [["", "the same layer"], ...layers],
+      otherlayers: [["", say("the same layer")], ...layers],
       checkpoints: [...new Set([...lab.checkpoints, lab.checkpoint])].map((name) => [name, name]),
-      weights: [["trained", "trained"], ["random", "random"], ...snapshots],
-      images: [["", "the generated one"], ...real, ...dropped],
+      weights: [["trained", say("trained")], ["random", say("random")], ...snapshots],
+      images: [["", say("the generated one")], ...real, ...dropped],
     };
     for (const select of this.element.querySelectorAll("select[data-list]")) fillSelect(select, lists[select.dataset.list]);
     for (const slot of this.element.querySelectorAll("[data-class]")) this.offerClasses(slot, lab.class_names);
     for (const seed of this.element.querySelectorAll("input[type=number]")) seed.max = lab.max_seed;
+    this.name();
   }
 
   /** A list of classes, or for many a field in which to search. */
@@ -85,10 +95,8 @@ export class Controls {
     if (slot.names === names) return;
     slot.names = names;
     const path = `${slot.dataset.class}.label`;
-    const title = slot.closest("label").firstChild.textContent.trim();
     if (names.length <= SEARCHED) {
       const select = document.createElement("select");
-      select.setAttribute("aria-label", title);
       fillSelect(select, names.map((name, index) => [String(index), name]));
       select.addEventListener("change", () => this.change(path, Number(select.value), path));
       slot.replaceChildren(select);
@@ -96,7 +104,6 @@ export class Controls {
       return;
     }
     const input = document.createElement("input");
-    input.setAttribute("aria-label", title);
     const list = document.createElement("datalist");
     list.id = `${this.unique}-${path}`;
     input.setAttribute("list", list.id);
@@ -135,6 +142,8 @@ export class Controls {
     }
   }
 }
+
+const labelOf = (control) => control.closest("label").firstChild.textContent.trim();
 
 /** The value that a control holds; undefined where it is not one. */
 function read(control) {

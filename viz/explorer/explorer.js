@@ -2,21 +2,23 @@
 // that can be asked and changed. It owns the state; the server only makes scenes and files.
 
 import { About } from "./about.js";
-import { addressIsSet, linkTo, readAddress, showInAddress } from "./address.js";
+import { addressIsSet, beside, linkTo, putBeside, readAddress, showInAddress } from "./address.js";
 import { paintOn, randomCells } from "./blocking.js";
 import { Controls } from "./controls.js";
 import { colourTable } from "./draw.js";
+import { keepLanguage, language, say, speak, told, translate, wantedLanguage } from "./language.js";
+import { Lesson } from "./lesson.js";
 import { Loader } from "./loader.js";
 import { arrowStep, stepped } from "./markers.js";
 import { askedRow, cellAt, middleOf, scaleTop, UNIT } from "./maths.js";
+import { Making } from "./making.js";
+import { Openings } from "./openings.js";
 import { Pane } from "./pane.js";
 import { History, LOOK, sourceKey, valueAt, wholeSource, withValue } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { describeCell, WHY_VALUES } from "./words.js";
+import { Truth } from "./truth.js";
+import { describeCell, whyValues } from "./words.js";
 
-const HINT = "Move over the image to see where each point looked. Click to pin a point, drag a pin to move it.";
-const TOUCH_HINT = "Tap the image to pin a point, drag a pin to move it.";
-const BLOCK_HINT = "Paint the places that the layer may not look at.";
 const SPEAK_AFTER = 400; // milliseconds of rest before a changed pin is read aloud
 
 /** Start in Gradio's element, or in a page of its own: without `server` only what needs none is there. */
@@ -43,16 +45,22 @@ class Explorer {
     this.selected = null; // the pin that was touched last
     this.frame = 0;
     this.root.dataset.server = Boolean(server);
+    speak(wantedLanguage());
     this.template = this.find(".pane").cloneNode(true);
     this.panes = [this.addPane(this.find(".pane"))];
     this.controls = new Controls(this.root, (path, content, by) => this.set(path, content, by));
     this.controls.defaults = this.defaults;
     const { page } = this;
     this.parts = [
+      new Openings(this.find(".openings"), page),
+      new Lesson(this.find("[data-part=lesson]"), page),
+      new Truth(this.find("[data-part=truth]"), page),
+      new Making(this.find("[data-part=making]"), page),
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
     ];
     this.listen();
+    this.translate();
   }
 
   /**
@@ -72,6 +80,8 @@ class Explorer {
       choose: (index) => this.choose(index),
       set: (path, content, by) => this.set(path, content, by),
       complain: (words) => this.complain(words),
+      colours: () => ({ table: this.tables[this.now.colours], log: this.now.log, style: this.now.style }),
+      light: (cell, grid) => this.panes[0].light(cell, grid),
     };
   }
 
@@ -100,7 +110,7 @@ class Explorer {
       if (state.other) await this.follow();
     } catch (error) {
       if (addressIsSet() && !this.now) return this.recover(error);
-      this.complain(`The image could not be loaded: ${error.message}.`);
+      this.complain(say("The image could not be loaded: {reason}.", { reason: error.message }));
     }
     return undefined;
   }
@@ -114,7 +124,7 @@ class Explorer {
     this.now = { ...rest, points: this.pointsOf(pins, rest.layer) };
     this.defaults.points = this.now.points;
     await this.showState();
-    this.complain(`The link could not be opened: ${error.message}. This is the opening image.`);
+    this.complain(say("The link could not be opened: {reason}. This is the opening image.", { reason: error.message }));
   }
 
   /** [row, col] cells of a layer's query grid as points; what lies outside moves to the rim. */
@@ -132,6 +142,27 @@ class Explorer {
   async fetchLab(checkpoint) {
     if (!this.labs.has(checkpoint)) this.labs.set(checkpoint, await this.loader.ask("lab", checkpoint));
     return this.labs.get(checkpoint);
+  }
+
+  // The language
+
+  /** Put what the template says, and the page's title above it, into the language spoken. */
+  translate() {
+    const title = document.querySelector("#title");
+    if (title) translate(title);
+    translate(this.root);
+    for (const button of this.root.querySelectorAll("[data-language]")) button.setAttribute("aria-pressed", button.dataset.language === language());
+  }
+
+  /** Say everything again in another language, and keep the choice. */
+  async setLanguage(code) {
+    speak(code);
+    keepLanguage(code);
+    if (this.loader.server && beside("lang")) putBeside("lang", code);
+    this.translate();
+    if (!this.now) return;
+    for (const pane of this.panes) if (pane.scene) pane.show(pane.scene);
+    await this.showState();
   }
 
   // The state
@@ -152,12 +183,12 @@ class Explorer {
 
   /**
    * Change the value at a path, or several as an object; `by` names the control, so that one drag is
-   * one step back.
+   * one step back. An object may have `pins`, cells of the layer, or null for those of its image.
    */
   set(path, content, by = null) {
     if (!this.now) return;
     if (typeof path === "object") {
-      this.become({ ...this.now, ...path });
+      this.become({ ...this.now, ...path, source: wholeSource(path.source ?? this.now.source) });
       return;
     }
     if (valueAt(this.now, path) === content) return;
@@ -197,7 +228,9 @@ class Explorer {
       while (this.panes.length < scenes.length) this.panes.push(this.addPane(this.template.cloneNode(true)));
       while (this.panes.length > scenes.length) this.panes.pop().element.remove();
       scenes.forEach((scene, at) => { if (this.panes[at].scene !== scene) this.panes[at].show(scene); });
-      this.now = { ...state, source: scenes[0].source, other: state.other && scenes[1].source };
+      const { pins, ...rest } = state;
+      this.now = { ...rest, source: scenes[0].source, other: state.other && scenes[1].source };
+      if (pins !== undefined) this.now.points = this.pointsOf(pins ?? this.panes[0].layerNamed(rest.layer).suggested ?? [], rest.layer);
       await this.showState();
     } catch (error) {
       if (this.now === state) this.complain(error.message);
@@ -257,16 +290,16 @@ class Explorer {
   showTools() {
     this.find(".undo").disabled = !this.history.past.length;
     this.find(".redo").disabled = !this.history.future.length;
-    this.find(".why").textContent = this.now.measure === "value" ? WHY_VALUES : "";
+    this.find(".why").textContent = this.now.measure === "value" ? whyValues() : "";
     this.find(".second").hidden = !this.now.other;
-    this.find(".fitted").textContent = this.panes[0].scene.fitted ?? "";
+    this.find(".fitted").textContent = (this.panes[0].scene.fitted ?? "").split("; ").map(told).join("; ");
     const { layer } = this.panes[0];
     const blocked = this.blocked.length;
     const generator = layer.network === "generator";
     this.find(".blocking").toggleAttribute("inert", !generator);
     this.find(".blockedcount").textContent = !generator
-      ? "Choose a layer of the generator first."
-      : blocked ? `${blocked} of ${layer.keys} places are blocked.` : "The layer may not look at blocked places.";
+      ? say("Choose a layer of the generator first.")
+      : blocked ? say("{count} of {keys} places are blocked.", { count: blocked, keys: layer.keys }) : say("The layer may not look at blocked places.");
     this.find(".unblock").disabled = this.find(".chance").disabled = !blocked;
     this.root.dataset.blocking = this.find(".block").checked && generator;
   }
@@ -288,9 +321,11 @@ class Explorer {
   }
 
   restingWords(pane) {
-    if (this.root.dataset.blocking === "true") return BLOCK_HINT;
+    if (this.root.dataset.blocking === "true") return say("Paint the places that the layer may not look at.");
     if (this.now.points[this.selected]) return this.pinWords(this.selected, pane);
-    return window.matchMedia("(hover: none)").matches ? TOUCH_HINT : HINT;
+    return window.matchMedia("(hover: none)").matches
+      ? say("Tap the image to pin a point, drag a pin to move it.")
+      : say("Move over the image to see where each point looked. Click to pin a point, drag a pin to move it.");
   }
 
   /** The cell {row, col} under the pointer, on the first pane's grid. */
@@ -307,7 +342,7 @@ class Explorer {
     const there = this.now.points.map(cellOf).findIndex(({ row, col }) => row === cell.row && col === cell.col);
     if (there >= 0) return this.choose(there);
     if (this.now.points.length >= this.most) {
-      return this.complain(`There are ${this.most} pins already. Remove one first.`);
+      return this.complain(say("There are {most} pins already. Remove one first.", { most: this.most }));
     }
     this.selected = this.now.points.length;
     this.change({ points: [...this.now.points, point] });
@@ -330,7 +365,7 @@ class Explorer {
   remove(index) {
     this.cursor = this.pointer = this.selected = null;
     this.change({ points: this.now.points.filter((_, at) => at !== index) });
-    this.say(`Pin ${index + 1} removed.`);
+    this.say(say("Pin {number} removed.", { number: index + 1 }));
     const left = this.now.points.length;
     if (left) this.panes[0].markers.focus(Math.min(index, left - 1));
     else this.panes[0].picture.focus({ preventScroll: true });
@@ -339,7 +374,7 @@ class Explorer {
   clear() {
     this.cursor = this.pointer = this.selected = null;
     this.change({ points: [] });
-    this.say("All pins removed.");
+    this.say(say("All pins removed."));
     this.panes[0].picture.focus({ preventScroll: true });
   }
 
@@ -384,6 +419,7 @@ class Explorer {
       topOf: scaleTop,
     });
     if (!element.isConnected) this.find(".panes").append(element);
+    translate(element);
     const { picture } = pane;
     const blocking = () => this.root.dataset.blocking === "true";
     picture.addEventListener("pointermove", (event) => {
@@ -451,6 +487,7 @@ class Explorer {
   listen() {
     const on = (selector, work, kind = "click") => this.find(selector).addEventListener(kind, work);
     document.addEventListener("keydown", (event) => this.root.isConnected && this.shortcut(event));
+    for (const button of this.root.querySelectorAll("[data-language]")) button.addEventListener("click", () => this.setLanguage(button.dataset.language));
     on(".undo", () => this.undo());
     on(".redo", () => this.redo());
     on(".reset", () => {
@@ -489,15 +526,15 @@ class Explorer {
   offerGammas() {
     const parent = this.find(".gammas");
     const layers = this.panes[0].scene.layers.filter(({ network }) => network === "generator" || this.now.source.image);
-    const offered = layers.map(({ name, learnt_gamma: gamma }) => `${name}${gamma}`).join();
+    const offered = [language(), ...layers.map(({ name, learnt_gamma: gamma }) => `${name}${gamma}`)].join();
     if (parent.dataset.offered === offered) return;
     parent.dataset.offered = offered;
     const sliders = layers.map(({ name, label, learnt_gamma: gamma }) => {
       const line = document.createElement("div");
       line.className = "line slider";
       line.innerHTML = `<label><span class="name"></span><span class="amount-now"></span><input type="range" min="-2" max="2" step="0.05" data-unit="×"></label>`;
-      line.querySelector(".name").textContent = layers.length > 1 ? `Gamma, ${label}` : "Gamma";
-      line.title = `Learnt: ${Number(gamma.toPrecision(3))}`;
+      line.querySelector(".name").textContent = layers.length > 1 ? say("Gamma, {layer}", { layer: told(label) }) : say("Gamma");
+      line.title = say("Learnt: {gamma}", { gamma: Number(gamma.toPrecision(3)) });
       const input = line.querySelector("input");
       input.dataset.bind = `source.gamma/${name}`;
       this.controls.bind(input);
@@ -577,8 +614,8 @@ class Explorer {
   }
 
   async takeImage(file) {
-    if (!this.lab.discriminator) return this.complain("This checkpoint has no discriminator to look at an image.");
-    this.message(`Reading ${file.name} …`);
+    if (!this.lab.discriminator) return this.complain(say("This checkpoint has no discriminator to look at an image."));
+    this.message(say("Reading {file} …", { file: file.name }));
     try {
       const { path } = await this.upload(file);
       const { image } = await this.loader.ask("drop", { path, name: file.name, checkpoint: this.lab.checkpoint });
@@ -594,12 +631,12 @@ class Explorer {
 
   async save(kind) {
     const words = this.find(".saved");
-    words.textContent = "Writing …";
+    words.textContent = say("Writing …");
     try {
       const { path, name } = await this.loader.ask("save", { state: this.state(), kind });
       const link = Object.assign(document.createElement("a"), { href: this.loader.address({ path }), download: name });
       link.click();
-      words.textContent = `Saved as ${name}.`;
+      words.textContent = say("Saved as {file}.", { file: name });
     } catch (error) {
       words.textContent = error.message;
     }
@@ -609,9 +646,9 @@ class Explorer {
     const link = linkTo(this.state());
     try {
       await navigator.clipboard.writeText(link);
-      this.find(".saved").textContent = "The link is copied.";
+      this.find(".saved").textContent = say("The link is copied.");
     } catch {
-      window.prompt("Copy this link:", link); // no clipboard without https or permission
+      window.prompt(say("Copy this link:"), link); // no clipboard without https or permission
     }
   }
 
@@ -634,8 +671,9 @@ class Explorer {
 
   pinWords(index, pane) {
     const point = this.now.points[index];
-    const cell = describeCell(cellAt(point.x, point.y, UNIT, pane.ownGrid)).toLowerCase();
-    return pane.sentence(`Pin ${index + 1}, ${this.value.lab.pin_colours[index].name}, ${cell}`, point);
+    const colour = told(this.value.lab.pin_colours[index].name);
+    const cell = cellAt(point.x, point.y, UNIT, pane.ownGrid);
+    return pane.sentence(say("Pin {number}, {colour}, row {row}, column {col}", { number: index + 1, colour, ...cell }), point);
   }
 
   sayLater(sentence) {

@@ -61,7 +61,8 @@ def explorer(
 
 @cache
 def _modules() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.js"))}
+    files = sorted(FOLDER.rglob("*.js"))
+    return {file.relative_to(FOLDER).as_posix(): file.read_bytes() for file in files}
 
 
 def _published_modules() -> Path:
@@ -74,6 +75,7 @@ def _published_modules() -> Path:
     folder = Path(get_upload_folder()) / f"explorer-{digest}"
     for name, content in _modules().items():
         if not (folder / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, content)
     if not is_static_file(str(folder)):
         gr.set_static_paths([folder])

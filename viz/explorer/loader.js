@@ -1,6 +1,7 @@
 // Scenes from the server: at most one request per pane is under way, the newest wins, and what was
 // seen lately is shown again without asking.
 
+import { say, told } from "./language.js";
 import { readScene } from "./maths.js";
 import { sourceKey } from "./state.js";
 
@@ -76,10 +77,10 @@ export class Loader {
 
   /** Call a function of the server. Throws an Error with words for the person. */
   async ask(name, argument) {
-    if (!this.server) throw new Error("this page has no server to ask");
+    if (!this.server) throw new Error(say("this page has no server to ask"));
     const answer = await this.server[name](argument);
-    if (answer?.error) throw new Error(answer.error);
-    if (!answer) throw new Error("the server gave no answer");
+    if (answer?.error) throw new Error(told(answer.error));
+    if (!answer) throw new Error(say("the server gave no answer"));
     return answer;
   }
 
@@ -89,7 +90,7 @@ export class Loader {
 
   async bytes(file) {
     const response = await fetch(this.address(file));
-    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    if (!response.ok) throw new Error(say("the server answered {status}", { status: response.status }));
     return response.arrayBuffer();
   }
 }

@@ -1,5 +1,7 @@
 // The pins on the image: buttons that can be dragged, and moved and removed with keys.
 
+import { say, told } from "./language.js";
+
 const DRAG_STARTS = 4; // CSS pixels that a press must move before it counts as dragging
 export const SHAPES = ["circle", "square", "diamond", "triangle", "hexagon", "pentagon", "house", "plus"];
 
@@ -24,8 +26,8 @@ export class Markers {
       marker.style.left = `${(100 * (col + 0.5)) / grid.width}%`;
       marker.style.top = `${(100 * (row + 0.5)) / grid.height}%`;
       dressPin(marker, index, colours[index]);
-      const name = `Pin ${index + 1}, ${colours[index].name}, row ${row}, column ${col}`;
-      marker.setAttribute("aria-label", `${name}. Arrow keys move it, Delete removes it.`);
+      const values = { number: index + 1, colour: told(colours[index].name), row, col };
+      marker.setAttribute("aria-label", say("Pin {number}, {colour}, row {row}, column {col}. Arrow keys move it, Delete removes it.", values));
     });
   }
 

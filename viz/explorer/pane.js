@@ -1,6 +1,7 @@
 // One picture with what is said of it: the image, the map under the pointer, pins, and their panels.
 
 import { coverCell, drawArrows, paintBlocked, paintImage, paintMap } from "./draw.js";
+import { say, told } from "./language.js";
 import { cellAt, difference, largest, pointMap, uniformDistance, UNIT } from "./maths.js";
 import { Markers } from "./markers.js";
 import { Panels } from "./panels.js";
@@ -29,10 +30,10 @@ export class Pane {
     this.failed = "";
     paintImage(this.find(".picture > .image"), scene.image);
     this.picture.style.aspectRatio = `${scene.image.width} / ${scene.image.height}`;
-    this.find(".subject").textContent = scene.title;
-    this.find(".subject").title = scene.title;
-    this.find(".origin").textContent = this.find(".origin").title = scene.subtitle;
-    this.find(".picture > .image").setAttribute("aria-label", `Image: ${scene.title}`);
+    const title = told(scene.title);
+    this.find(".subject").textContent = this.find(".subject").title = title;
+    this.find(".origin").textContent = this.find(".origin").title = scene.subtitle.split(", ").map(told).join(", ");
+    this.find(".picture > .image").setAttribute("aria-label", say("Image: {title}", { title }));
     this.showChanges(scene);
   }
 
@@ -80,7 +81,7 @@ export class Pane {
     this.markers.show(cells, this.ownGrid, colours);
     this.element.classList.toggle("smooth", this.look.smooth);
     this.paintGroups(colours);
-    this.find(".count").textContent = `${points.length} of ${most}`;
+    this.find(".count").textContent = say("{count} of {most}", { count: points.length, most });
     this.find(".clear").disabled = points.length === 0;
     this.find(".empty").hidden = points.length > 0;
     this.find(".legend").textContent = legend(this.look);
@@ -109,11 +110,11 @@ export class Pane {
     this.groups.forEach(({ layer, found }, at) => {
       const heading = parent.children[at].firstElementChild;
       heading.hidden = this.groups.length === 1;
-      heading.textContent = layer.label;
-      parent.children[at].lastElementChild.setAttribute("aria-label", `Maps of the pins, ${layer.label}`);
+      heading.textContent = told(layer.label);
+      parent.children[at].lastElementChild.setAttribute("aria-label", say("Maps of the pins, {layer}", { layer: told(layer.label) }));
       this.lists[at].show(found.map((one, index) => ({
         title: `(${one.cell.row}, ${one.cell.col})`,
-        tip: `Row ${one.cell.row}, column ${one.cell.col}`,
+        tip: describeCell(one.cell),
         image: this.scene.image,
         map: one.map,
         grid: one.grid,
@@ -129,15 +130,15 @@ export class Pane {
     const remarks = [...(this.scene.remarks ?? []), ...this.judgement()].map((text) => ({ text, warning: false }));
     const items = [...this.layer.notes, ...remarks].map(({ text, warning }) => {
       const item = document.createElement("li");
-      item.textContent = text;
+      item.textContent = told(text);
       item.classList.toggle("warning", warning);
       return item;
     });
     this.find(".notes").replaceChildren(...items);
     const { temperature, measure } = this.look;
     const parts = [];
-    if (temperature !== 1) parts.push(`What if the softmax had temperature ${Number(temperature.toPrecision(2))}? The image is the unchanged one.`);
-    if (measure === "value") parts.push("Maps show attention times the length of what it adds.");
+    if (temperature !== 1) parts.push(say("What if the softmax had temperature {temperature}? The image is the unchanged one.", { temperature: Number(temperature.toPrecision(2)) }));
+    if (measure === "value") parts.push(say("Maps show attention times the length of what it adds."));
     this.find(".whatif").textContent = parts.join(" ");
     this.find(".whatif").hidden = parts.length === 0;
   }
@@ -146,8 +147,11 @@ export class Pane {
   judgement() {
     const { logit, plain_logit: plain } = this.scene;
     if (typeof logit !== "number" || this.layer.network !== "discriminator") return [];
-    const before = typeof plain === "number" && plain !== logit ? `, ${plain.toFixed(2)} unchanged` : "";
-    return [`The discriminator scores the image ${logit.toFixed(2)}${before}: the higher, the more real to it.`];
+    const changed = typeof plain === "number" && plain !== logit;
+    const values = { logit: logit.toFixed(2), plain: plain?.toFixed(2) };
+    return [changed
+      ? say("The discriminator scores the image {logit}, {plain} unchanged: the higher, the more real to it.", values)
+      : say("The discriminator scores the image {logit}: the higher, the more real to it.", values)];
   }
 
   /** Three maps of the layer as a whole, when they are asked for. */
@@ -160,16 +164,18 @@ export class Pane {
     const received = layer.mean.map((share) => share * keys);
     const effective = layer.entropy.map(Math.exp);
     const far = largest(layer.distance) || 1;
-    const keyUnit = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} keys`;
+    const keyUnit = (value) => say("{count} keys", { count: value < 10 ? value.toFixed(1) : Math.round(value) });
     this.whole.show([
-      { ...base, title: "Received", tip: "How much attention each place gets, over all points", map: received, grid: keyGrid, scale: { ...scale(this.actions.topOf([received])), unit: undefined } },
-      { ...base, title: "Spread", tip: "As many keys as each point would look at if it looked at them alike", map: effective, grid: queryGrid, scale: scale(keys, keyUnit) },
-      { ...base, title: "Distance", tip: "How far away each point looks on average, in image heights", map: layer.distance, grid: queryGrid, scale: scale(far, (value) => value.toFixed(2)) },
+      { ...base, title: say("Received"), tip: say("How much attention each place gets, over all points"), map: received, grid: keyGrid, scale: { ...scale(this.actions.topOf([received])), unit: undefined } },
+      { ...base, title: say("Spread"), tip: say("As many keys as each point would look at if it looked at them alike"), map: effective, grid: queryGrid, scale: scale(keys, keyUnit) },
+      { ...base, title: say("Distance"), tip: say("How far away each point looks on average, in image heights"), map: layer.distance, grid: queryGrid, scale: scale(far, (value) => value.toFixed(2)) },
     ]);
     const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
     this.find(".facts").textContent =
-      `On average a point's attention is as spread out as ${keyUnit(mean(effective))} of ${keys} (entropy ${mean(layer.entropy).toFixed(2)} of ${Math.log(keys).toFixed(2)} nats) ` +
-      `and falls ${mean(layer.distance).toFixed(2)} image heights away; uniform attention: ${uniformDistance(layer, this.aspect).toFixed(2)}.`;
+      say("On average a point's attention is as spread out as {effective} of {keys} (entropy {entropy} of {most} nats) and falls {far} image heights away; uniform attention: {uniform}.", {
+        effective: keyUnit(mean(effective)), keys, entropy: mean(layer.entropy).toFixed(2), most: Math.log(keys).toFixed(2),
+        far: mean(layer.distance).toFixed(2), uniform: uniformDistance(layer, this.aspect).toFixed(2),
+      });
   }
 
   /** The unchanged image and the difference, where gamma or blocked places changed it. */
@@ -181,9 +187,10 @@ export class Pane {
     const bright = Uint8Array.from(pixels, (value) => Math.min(255, value * (255 / Math.max(32, most))));
     paintImage(this.find(".difference"), { ...image, channels: 1, pixels: bright });
     this.changed = { mean, most };
+    const values = { mean: mean.toFixed(1), most: Math.round(most), white: Math.round(Math.max(32, most)) };
     this.find(".amount").textContent = most
-      ? `Pixels differ by ${mean.toFixed(1)} of 255 on average, ${Math.round(most)} at most (white: ${Math.round(Math.max(32, most))}).`
-      : "Not a single pixel differs.";
+      ? say("Pixels differ by {mean} of 255 on average, {most} at most (white: {white}).", values)
+      : say("Not a single pixel differs.");
   }
 
   // Under the pointer
@@ -205,7 +212,14 @@ export class Pane {
     paintMap(canvas, found.map, found.grid, scale);
     coverCell(cell, found.cell, found.own);
     if (this.look.arrows) drawArrows(arrows, found, "#fff", this.look.direction === "to");
-    return `${describeCell(found.cell)}: ${describeMap(found, ask, scale.top)}`;
+    return say("{point}: {description}", { point: describeCell(found.cell), description: describeMap(found, ask, scale.top) });
+  }
+
+  /** Light up a cell of a grid in the image; null for none. */
+  light(cell, grid) {
+    const lit = this.find(".picture > .lit");
+    lit.hidden = !cell;
+    if (cell) coverCell(lit, cell, grid);
   }
 
   /** A point's map in words, for a pin that is selected: what a screen reader hears. */
@@ -213,7 +227,8 @@ export class Pane {
     const ask = this.askOf(this.layer);
     const found = pointMap(this.layer, point, ask);
     const spread = describeSpread(found, ask, this.aspect);
-    return `${start}: ${describeMap(found, ask, this.scaleOf(found.map).top)} ${spread}`.trim();
+    const description = describeMap(found, ask, this.scaleOf(found.map).top);
+    return `${say("{point}: {description}", { point: start, description })} ${spread}`.trim();
   }
 
   /** The point of the image under a pointer, in the middle of its cell: {x, y}. */

@@ -1,6 +1,7 @@
 // Small panels beside the image: the image under a map, with its title and its scale.
 
 import { coverCell, drawArrows, paintBar, paintImage, paintMap } from "./draw.js";
+import { say, told } from "./language.js";
 import { largest, onScale } from "./maths.js";
 import { dressPin } from "./markers.js";
 import { formatMultiple } from "./words.js";
@@ -28,7 +29,7 @@ export class Panels {
     const panel = document.createElement("li");
     panel.className = "panel";
     panel.innerHTML = `
-      <div class="title"><span class="badge"></span><span class="where"></span><span class="own" hidden>own scale</span>
+      <div class="title"><span class="badge"></span><span class="where"></span><span class="own" hidden></span>
         <span class="peak"></span><button class="remove" type="button"></button></div>
       <div class="thumbnail"><canvas class="pixels image"></canvas><canvas class="pixels map"></canvas>
         <svg class="arrows" aria-hidden="true"></svg><div class="cell"></div></div>
@@ -53,20 +54,22 @@ function fill(panel, { title, image, map, grid, scale, pin, found, arrows, tip }
   if (pin) {
     dressPin(find(".badge"), index, pin);
     panel.style.setProperty("--pin", pin.colour);
-    find(".remove").setAttribute("aria-label", `Remove pin ${index + 1}`);
+    find(".remove").setAttribute("aria-label", say("Remove pin {number}", { number: index + 1 }));
   }
   panel.dataset.plain = !pin;
   find(".where").textContent = title;
   find(".where").title = tip ?? "";
-  find(".peak").textContent = `max ${unit(largest(map))}`;
+  find(".peak").textContent = say("max {value}", { value: unit(largest(map)) });
   find(".own").hidden = !scale.own;
+  find(".own").textContent = say("own scale");
   find(".thumbnail").style.aspectRatio = `${image.width} / ${image.height}`;
   const picture = find(".image");
   if (picture.source !== image) paintImage(picture, image);
   picture.source = image;
   picture.setAttribute("role", "img");
-  const name = pin ? `Map of pin ${index + 1}, ${pin.name}` : title;
-  picture.setAttribute("aria-label", `${name}, on a scale${log ? " in logarithms" : ""} up to ${unit(top)}`);
+  const name = pin ? say("Map of pin {number}, {colour}", { number: index + 1, colour: told(pin.name) }) : title;
+  const values = { name, top: unit(top) };
+  picture.setAttribute("aria-label", log ? say("{name}, on a scale in logarithms up to {top}", values) : say("{name}, on a scale up to {top}", values));
   paintMap(find(".map"), map, grid, scale);
   paintBar(find(".colours"), scale);
   find(".cell").hidden = !found;

@@ -1,5 +1,7 @@
 // Over training: the same latents and pins at every snapshot, and the curves of training beside them.
 
+import { language, say, told } from "./language.js";
+import { plot } from "./plot.js";
 import { wholeSource } from "./state.js";
 
 const FRAME = 700; // milliseconds that a snapshot stays while playing
@@ -29,14 +31,15 @@ export class Timeline {
     const words = this.words(stops[at]);
     this.slider.closest("label").querySelector(".amount-now").textContent = words;
     this.slider.setAttribute("aria-valuetext", words);
+    this.find(".play").textContent = this.playing ? say("Pause") : say("Play");
     this.mark(stops[at]);
-    if (this.element.open) this.prefetch();
+    if (this.element.open) this.open();
   }
 
   words(stop) {
     if (stop !== "trained") return stop.toLocaleString("en");
     const { trained_images: images } = this.page.lab();
-    return images ? `${images.toLocaleString("en")}, the end` : "the end";
+    return images ? say("{images}, the end", { images: images.toLocaleString("en") }) : say("the end");
   }
 
   pick(at) {
@@ -46,19 +49,18 @@ export class Timeline {
   async open() {
     this.prefetch();
     const lab = this.page.lab();
-    if (this.drawn === lab.checkpoint) return;
-    this.drawn = lab.checkpoint;
+    const asked = `${language()} ${lab.checkpoint}`;
+    if (this.drawn === asked) return;
+    this.drawn = asked;
     try {
-      const [{ figure }] = await Promise.all([this.page.loader.ask("timeline", { checkpoint: lab.checkpoint }), script(this.page.plotly())]);
+      const { figure } = await this.page.loader.ask("timeline", { checkpoint: lab.checkpoint });
       if (!figure) return;
-      const ink = getComputedStyle(this.element).color;
-      figure.layout = { ...figure.layout, font: { ...figure.layout.font, color: ink } };
-      await window.Plotly.newPlot(this.find(".curves"), figure.data, figure.layout, { displayModeBar: false, responsive: true });
-      window.Plotly.Plots.resize(this.find(".curves")); // it measured before it had its place
+      name(figure);
+      await plot(this.find(".curves"), this.page.plotly(), figure);
       this.show();
     } catch (error) {
       this.drawn = null;
-      this.find(".loading").textContent = `The curves could not be drawn: ${error.message}.`;
+      this.find(".loading").textContent = say("The curves could not be drawn: {reason}.", { reason: error.message });
     }
   }
 
@@ -80,7 +82,7 @@ export class Timeline {
     this.fetched = wanted;
     const { stops } = this;
     for (const [index, weights] of stops.entries()) {
-      this.find(".loading").textContent = `Loading ${index + 1} of ${stops.length}`;
+      this.find(".loading").textContent = say("Loading {done} of {total}", { done: index + 1, total: stops.length });
       try {
         await this.page.loader.fetch({ ...source, weights });
       } catch (error) {
@@ -95,7 +97,7 @@ export class Timeline {
 
   play() {
     if (this.playing) return this.stop();
-    this.find(".play").textContent = "Pause";
+    this.find(".play").textContent = say("Pause");
     let at = Number(this.slider.value) >= this.stops.length - 1 ? -1 : Number(this.slider.value);
     const step = () => {
       this.pick((at += 1));
@@ -109,21 +111,13 @@ export class Timeline {
   stop() {
     clearInterval(this.playing);
     this.playing = null;
-    this.find(".play").textContent = "Play";
+    this.find(".play").textContent = say("Play");
   }
 }
 
-const loaded = new Map();
-
-/** Load a classic script once. */
-function script(address) {
-  if (!loaded.has(address)) {
-    loaded.set(address, new Promise((resolve, reject) => {
-      const element = Object.assign(document.createElement("script"), { src: address });
-      element.addEventListener("load", resolve);
-      element.addEventListener("error", () => reject(new Error("plotly could not be loaded")));
-      document.head.append(element);
-    }));
-  }
-  return loaded.get(address);
+/** Put the server's titles in a figure into the language spoken. */
+function name({ data, layout }) {
+  for (const line of data) line.name = told(line.name);
+  for (const [key, { title }] of Object.entries(layout)) if (/^[xy]axis/.test(key) && title) title.text = told(title.text);
+  for (const note of layout.annotations) note.text = told(note.text);
 }

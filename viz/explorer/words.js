@@ -1,5 +1,6 @@
 // What a map shows, in words: for the line under the image and for screen readers.
 
+import { say, told } from "./language.js";
 import { cellsForHalf, effectiveKeys, largest, meanDistance } from "./maths.js";
 
 const REGIONS = [
@@ -26,21 +27,37 @@ export function regionShares(weights, grid) {
 
 /** One or two sentences on a `pointMap`; `top` is the upper end of the scale of colours. */
 export function describeMap({ weights, map, grid }, ask, top) {
-  const peak = largest(map);
-  const beyond = peak > 1.001 * top ? ", beyond the colours" : "";
-  const than = ask.baseline === "uniform" ? "uniform" : "the average point";
-  const strongest = `up to ${formatMultiple(peak)} ${than}${beyond}`;
+  const strongest = strongestOf(largest(map), ask, top);
   const to = ask.direction === "to";
   const total = weights.reduce((sum, part) => sum + part, 0);
-  if (total === 0) return to ? "nobody looks here." : "may look nowhere.";
+  if (total === 0) return to ? say("nobody looks here.") : say("may look nowhere.");
   if ((largest(weights) / total) * weights.length < FLAT) {
-    return to ? `is looked at from everywhere about alike, ${strongest}.` : `looks everywhere about alike, ${strongest}.`;
+    return to
+      ? say("is looked at from everywhere about alike, {strongest}.", { strongest })
+      : say("looks everywhere about alike, {strongest}.", { strongest });
   }
   const named = regionShares(weights, grid).filter(({ share }) => share >= WORTH_NAMING).slice(0, 3);
-  const regions = named.map(({ name, share }) => `${name} (${Math.round(100 * share)}%)`);
-  const [most, many] = to ? ["is looked at most from the", "is looked at from many places"] : ["looks most at the", "looks at many places"];
-  const where = regions.length ? `${most} ${listed(regions)}` : many;
-  return `${where}. Half falls on ${cellsForHalf(weights)} of ${weights.length} cells, ${strongest}.`;
+  const regions = listed(named.map(({ name, share }) => say("{region} ({percent}%)", { region: told(name), percent: Math.round(100 * share) })));
+  const values = { regions, count: cellsForHalf(weights), cells: weights.length, strongest };
+  if (to) {
+    return regions
+      ? say("is looked at most from the {regions}. Half falls on {count} of {cells} cells, {strongest}.", values)
+      : say("is looked at from many places. Half falls on {count} of {cells} cells, {strongest}.", values);
+  }
+  return regions
+    ? say("looks most at the {regions}. Half falls on {count} of {cells} cells, {strongest}.", values)
+    : say("looks at many places. Half falls on {count} of {cells} cells, {strongest}.", values);
+}
+
+function strongestOf(peak, ask, top) {
+  const multiple = formatMultiple(peak);
+  const beyond = peak > 1.001 * top;
+  if (ask.baseline === "uniform") {
+    return beyond ? say("up to {multiple} uniform, beyond the colours", { multiple }) : say("up to {multiple} uniform", { multiple });
+  }
+  return beyond
+    ? say("up to {multiple} the average point, beyond the colours", { multiple })
+    : say("up to {multiple} the average point", { multiple });
 }
 
 /** How spread out and how far a row looks, against uniform attention. */
@@ -49,15 +66,17 @@ export function describeSpread({ cell, own, weights, grid }, ask, aspect) {
   const uniform = new Float32Array(weights.length).fill(1 / weights.length);
   const far = (row) => meanDistance(cell, own, row, grid, aspect).toFixed(2);
   const keys = effectiveKeys(weights);
-  return `As spread out as ${keys < 10 ? keys.toFixed(1) : Math.round(keys)} of ${weights.length} cells alike; ${far(weights)} image heights away on average (uniform: ${far(uniform)}).`;
+  return say("As spread out as {keys} of {cells} cells alike; {far} image heights away on average (uniform: {uniform}).", {
+    keys: keys < 10 ? keys.toFixed(1) : Math.round(keys), cells: weights.length, far: far(weights), uniform: far(uniform),
+  });
 }
 
 function listed(words) {
-  return words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words[0];
+  return words.length > 1 ? say("{list} and {last}", { list: words.slice(0, -1).join(", "), last: words.at(-1) }) : words[0];
 }
 
 export function describeCell({ row, col }) {
-  return `Row ${row}, column ${col}`;
+  return say("Row {row}, column {col}", { row, col });
 }
 
 /** 6.24 -> "6.2×", 31.7 -> "31.7×". */
@@ -67,13 +86,17 @@ export function formatMultiple(value) {
 
 /** What the panels show and what 1× stands for. */
 export function legend(ask) {
-  const what = ask.measure === "value" ? "Attention times the length of what it adds, in" : "Colours show";
-  const unit =
-    ask.baseline === "uniform"
-      ? "multiples of uniform attention: at 1× a point looks everywhere alike."
-      : "multiples of the average point's attention: at 1× a point looks like the others.";
-  return `${what} ${unit}`;
+  const uniform = ask.baseline === "uniform";
+  if (ask.measure === "value") {
+    return uniform
+      ? say("Attention times the length of what it adds, in multiples of uniform attention: at 1× a point looks everywhere alike.")
+      : say("Attention times the length of what it adds, in multiples of the average point's attention: at 1× a point looks like the others.");
+  }
+  return uniform
+    ? say("Colours show multiples of uniform attention: at 1× a point looks everywhere alike.")
+    : say("Colours show multiples of the average point's attention: at 1× a point looks like the others.");
 }
 
-export const WHY_VALUES =
-  "A place can be looked at a lot and still add little: attention says how much of its value is taken, not how large that value is.";
+export function whyValues() {
+  return say("A place can be looked at a lot and still add little: attention says how much of its value is taken, not how large that value is.");
+}
