@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from sagan_core import Discriminator, Generator, SAGANConfig, generate
 from sagan_core.attention import attention_layers
 from sagan_core.attribution import Probe, prepare, probe_image, probe_sample
+from sagan_core.device import hardware
 from sagan_core.receptive_field import cut
-from sagan_core.run import hardware
 
 CONFIGS = {
     "as released": SAGANConfig(resolution=64),

@@ -10,9 +10,10 @@ from typing import Any
 
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .model import SAGANConfig
+from .report import ACCURACIES, COLUMNS, figure_rows
 
 METRICS, CLAIMS, NOTES = "metrics.json", "claims.json", "notes.md"
-FAITHFULNESS = "faithfulness.json"
+FAITHFULNESS, NEIGHBOURS = "faithfulness.json", "neighbours.png"
 
 
 def write_card(folder: Path) -> None:
@@ -31,7 +32,7 @@ def write_card(folder: Path) -> None:
         _training(checkpoint.training),
         _layers(checkpoint, metrics),
         _faithfulness(faithfulness),
-        _quality(metrics),
+        _quality(metrics, folder),
         _claims(claims),
         notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
         _snapshots(checkpoint),
@@ -65,7 +66,10 @@ def _head(checkpoint: Checkpoint) -> str:
         for name, network in networks.items()
         if network is not None
     )
+    block, normed = "Attention", ""
     if isinstance(config, SAGANConfig):
+        block = "A residual block in attention's place" if config.residual_instead else block
+        normed = "" if config.generator_spectral_norm else "No spectral norm in the generator. "
         keys = "max-pooled 2x2" if config.pool_keys else "not pooled"
         widths = (
             f"; keys {keys}; queries and keys have 1/{config.query_divisor} of the channels, "
@@ -74,9 +78,9 @@ def _head(checkpoint: Checkpoint) -> str:
     else:
         widths = f"; trained with {config.family}"
     about = _paragraph(
-        f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. Attention "
+        f"A SAGAN for {config.resolution}x{config.resolution} {colour} images, {kind}. {block} "
         f"in the generator at {places}, in the discriminator at {judged}{widths}. "
-        f"Parameters: {sizes}."
+        f"{normed}Parameters: {sizes}."
     )
     if isinstance(config, SAGANConfig):
         about += _not_in_the_paper(config)
@@ -213,41 +217,57 @@ def _effect(row: Mapping[str, Any]) -> str:
     return f"{255 * row['layer_effect']:.1f} of 255 grey levels"
 
 
-def _quality(metrics: Mapping[str, Any]) -> str:
-    accuracy = metrics.get("accuracy")
-    if not accuracy or not accuracy["real"]:
+def _quality(metrics: Mapping[str, Any], folder: Path) -> str:
+    figures = metrics.get("figures")
+    if not figures:
         return ""
-    meanings = {
-        "real": "real-to-real: trained on real images, tested on held-out real images",
-        "gan_test": "GAN-test: trained on real images, tested on samples",
-        "gan_train": "GAN-train: trained on samples, tested on held-out real images",
-    }
-    lines = [
-        f"| {meaning} | {accuracy[name]:.1%} | {accuracy[name] / accuracy['real']:.1%} |"
-        for name, meaning in meanings.items()
-    ]
-    classes = [
-        f"| {name} | "
-        + " | ".join("-" if row[key] is None else f"{row[key]:.1%}" for key in meanings)
-        + " |"
-        for name, row in metrics["per_class"].items()
-    ]
-    protocol = _paragraph(
-        f"Accuracy of a classifier (Shmelkov et al. 2018, *How good is my GAN?*). "
-        f"{metrics['protocol']} {metrics['seconds'] / 60:.0f} minutes on {metrics['hardware']}."
+    spent = f"{metrics['seconds'] / 60:.0f} minutes on {metrics['hardware']}."
+    parts = ["## Quality", _paragraph(f"{metrics['protocol']} {spent}"), _figures(figures)]
+    if "per_class" in metrics:
+        parts.append(_classes(metrics["per_class"]))
+    if (folder / NEIGHBOURS).is_file():
+        parts.append(
+            _paragraph(
+                "In each row a sample and the training images nearest to it in pixels; above the "
+                "sample that is closest of all to one, below the farthest, evenly between in rank."
+            )
+        )
+        parts.append(f"![Samples and their nearest training images]({NEIGHBOURS})")
+    if metrics["left_out"]:
+        parts.append(_paragraph(f"Left out: {'; '.join(metrics['left_out'])}."))
+    return "\n\n".join([*parts, _code(metrics["command"])])
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    text = _paragraph(
+        "GAN-test and GAN-train: Shmelkov et al. 2018; real images in their place give "
+        "real-to-real. Precision and recall: Kynkäänniemi et al. 2019, k = 3. Density and "
+        "coverage: Naeem et al. 2020, k = 5. Kernel distance: as KID's, (x.y / D + 1)^3. Closer: "
+        "the chance that a sample is closer to a training image than a real image is. As close as "
+        "copies: no farther from one than 1% of real images are. N are the numbers of samples, of "
+        "real images in their place, and of the real images that both are compared with."
     )
-    return "\n".join(
-        [
-            "## Quality\n",
-            protocol + "\n",
-            "| classifier | accuracy | of real-to-real |\n|---|---|---|",
-            *lines,
-            "\n| class | real-to-real | GAN-test | GAN-train |\n|---|---|---|---|",
-            *classes,
-            "",
-            _code(metrics["command"]),
+    head = f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}"
+    lines = [f"| {title} | {' | '.join(cells)} |" for title, cells in figure_rows(figures)]
+    return "\n".join([text + "\n", head, *lines])
+
+
+def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> str:
+    shown = {**ACCURACIES, "frechet_distance": "Fréchet distance"}
+    known = [key for key in shown if all(key in row for row in per_class.values())]
+    lines = []
+    for name, row in per_class.items():
+        texts = [
+            "-"
+            if (value := row[key]) is None
+            else f"{value:.1%}"
+            if key in ACCURACIES
+            else f"{value:.4g}"
+            for key in known
         ]
-    )
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    head = f"| class | {' | '.join(shown[key] for key in known)} |\n|---|{'---|' * len(known)}"
+    return "\n".join([head, *lines])
 
 
 def _claims(claims: Mapping[str, Any]) -> str:
@@ -258,7 +278,8 @@ def _claims(claims: Mapping[str, Any]) -> str:
         f"Does attention at `{claims['layer']}` tie together what belongs together? Preference is "
         "the attention on such a place against that on cells of other colours (white apart) at "
         "the same distance, same / (same + other): 0.5 where only distance counts. Mean over "
-        "samples with its 95% interval, and the share of samples above 0.5. "
+        "samples with its 95% interval, and the share of samples above 0.5. What training gave is "
+        "what the model's own maps have beyond the redrawn ones. "
         f"{conditions}. {claims['seconds'] / 60:.0f} minutes on {claims['hardware']}."
     )
     names = list(claims["conditions"])

@@ -108,6 +108,11 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise OSError(
+            error.errno, f"{error.strerror}; what was there before is kept", str(path)
+        ) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -8,9 +8,9 @@
 
 and compares, for points in the one place, the attention that falls on the other with that on cells
 of other colours (white background apart) at the same distance from the point. Preference is
-same / (same + other): 0.5 where only distance counts. Beside the model's own maps it tries maps of
-newly drawn query and key weights on the same feature maps, and the model's maps with key positions
-shuffled: both must come out near 0.5, or the measure itself is lopsided.
+same / (same + other): 0.5 where only distance counts. Three controls stand beside the model's own
+maps (`CONDITIONS`). A redrawn map may well lean to one side, as features themselves differ between
+an eye and a cheek; what training gave to the claim is what the model's own maps have beyond it.
 
 The skin tones are Noto Color Emoji's; the classes are those of `sagan_core.emoji`.
 """
@@ -37,9 +37,9 @@ from .attention import AttentionField, SelfAttention, attention_layers, record_a
 from .card import CLAIMS, write_card
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, write_whole
 from .claims_figure import draw_trials
+from .device import hardware
 from .model import SAGANConfig
 from .regions import Cells, Pair, eye_pairs, skin_pairs, stripe_pairs
-from .run import hardware
 from .sample import MAX_SEED, evaluating, latents, to_uint8
 
 FIGURE = "claims.png"
@@ -47,6 +47,8 @@ EXAMPLES = 4
 CONDITIONS = {
     "trained": "the model's own maps",
     "redrawn": "query and key weights drawn anew, on the same feature maps",
+    "alike": "as redrawn, but one draw for both, so that a point looks where features are like its "
+    "own; what a run with --alike starts from",
     "shuffled": "the model's maps, key positions shuffled",
 }
 
@@ -95,8 +97,10 @@ def preference(weights: np.ndarray, pairs: Sequence[Pair], distances: np.ndarray
     return on_same / (on_same + on_other) if on_same + on_other else math.nan
 
 
-def redrawn(field: AttentionField, config: SAGANConfig, seed: int) -> AttentionField:
-    """The field of a layer with new query and key weights on the same input."""
+def redrawn(
+    field: AttentionField, config: SAGANConfig, seed: int, alike: bool = False
+) -> AttentionField:
+    """The field of a layer with new query and key weights, or one for both, on the same input."""
     channels = field.x.shape[1]
     layer = SelfAttention(
         channels,
@@ -111,6 +115,8 @@ def redrawn(field: AttentionField, config: SAGANConfig, seed: int) -> AttentionF
         torch.nn.init.xavier_uniform_(conv.weight, generator=rng)
         sigma = torch.linalg.matrix_norm(conv.weight.detach().flatten(1), 2)
         conv.weight.data /= sigma  # as spectral norm would
+    if alike:
+        layer.key.load_state_dict(layer.query.state_dict())
     with torch.inference_mode(), record_attention(layer) as fields:
         layer(field.x)
     return fields[""]
@@ -231,7 +237,8 @@ def _maps(
     trained = field.weights
     orders = [torch.randperm(trained.shape[2], generator=rng) for _ in trained]
     shuffled = torch.stack([rows[:, order] for rows, order in zip(trained, orders, strict=True)])
-    maps = trained, redrawn(field, config, seed).weights, shuffled
+    drawn = (redrawn(field, config, seed, alike).weights for alike in (False, True))
+    maps = trained, *drawn, shuffled
     return {name: weights.numpy() for name, weights in zip(CONDITIONS, maps, strict=True)}
 
 

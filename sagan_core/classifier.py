@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .data import ImageSet
+from .device import bf16_pays
 from .order import ShuffledOrder
-from .run import bf16_pays
 from .sample import evaluating
 
 BATCH_SIZE = 128
@@ -141,3 +141,20 @@ def class_accuracies(classifier: Classifier, data: ImageSet, batch_size: int = 5
     counts = np.bincount(data.labels, minlength=len(data.class_names))
     hits = np.bincount(data.labels, right, minlength=len(data.class_names))
     return np.where(counts, hits / np.maximum(counts, 1), np.nan)
+
+
+def classifier_features(
+    classifier: Classifier, data: ImageSet, rows: np.ndarray | None = None, batch_size: int = 500
+) -> Tensor:
+    """`Classifier.features` of a set's images, or of those at `rows`: (n, 128) float32.
+
+    In full precision, as a distance between features should not measure rounding.
+    """
+    device = next(classifier.parameters()).device
+    chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
+    with evaluating(classifier):
+        parts = [
+            classifier.features(data.batch(indices)[0].to(device))
+            for indices in chosen.split(batch_size)
+        ]
+    return torch.cat(parts)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import emoji
+from . import emoji, prepared
 from .data import DataError
 
 
@@ -17,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = command.add_subparsers(required=True, metavar="COMMAND")
     emoji.add_command(commands)
+    prepared.add_command(commands)
     return command
 
 

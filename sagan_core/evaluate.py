@@ -1,18 +1,13 @@
-"""How good a checkpoint is: what a classifier says of its samples, and what its attention does.
+"""How good a checkpoint is, and what its attention does: the command.
 
-`python -m sagan_core.evaluate CHECKPOINT --data SOURCE` writes `metrics.json` and the model card.
-
-GAN-test: a classifier trained on real images is tested on samples; low where samples do not look
-like their class. GAN-train: a classifier trained on samples is tested on real images; low also
-where samples lack the variety of real ones. Both are read beside real-to-real, the accuracy of
-the first classifier on held-out real images.
-
-Source: Shmelkov, Schmid, Alahari 2018, *How good is my GAN?*
+`python -m sagan_core.evaluate CHECKPOINT --data SOURCE` writes `metrics.json`, `neighbours.png` and
+the model card. `quality.py` says what is measured, `metrics.py` how.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import shlex
@@ -20,171 +15,41 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .attention import AttentionField, attention_layers, record_attention
-from .card import METRICS, write_card
+from .card import METRICS, NEIGHBOURS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
-from .classifier import BATCH_SIZE, Classifier, class_accuracies, train_classifier
-from .data import SOURCES, DataError, ImageSet, has_test_part, load_images
-from .engine import AnyGenerator
+from .classifier import BATCH_SIZE
+from .data import SOURCES, DataError
+from .device import hardware, resolve_device
+from .inception import download_weights, is_published, load_inception
 from .measures import image_changes, summarise
-from .run import hardware, resolve_device
-from .sample import MAX_SEED, evaluating, generate_images, latents
+from .quality import (
+    COMPARED_SAMPLES,
+    INCEPTION_SAMPLES,
+    Budget,
+    Quality,
+    draw_samples,
+    finite_or_none,
+    mean_or_nan,
+    measure_quality,
+)
+from .reference import RealData, load_real
+from .report import ACCURACIES, table
+from .sample import MAX_SEED, evaluating, latents
 
 EPOCHS, LEAST_STEPS = 8, 1000
-GAN_TEST_SAMPLES, MOST_GAN_TRAIN_SAMPLES = 10_000, 100_000
+MOST_GAN_TRAIN_SAMPLES = 100_000
 ATTENTION_SAMPLES = 256
-HELD_OUT_SHARE = 0.1
-FIGURES = {"real": "real-to-real", "gan_test": "GAN-test", "gan_train": "GAN-train"}
-
-
-# ---- real images
-
-
-@dataclass(frozen=True)
-class RealData:
-    """Real images for training a classifier and, apart from them, for testing one.
-
-    Attributes:
-        images: holds the training images, at `rows` where these are not all of it.
-        test: the held-out images.
-        rows: (n,) indices into `images`; None for all.
-        note: where `test` comes from, in words.
-    """
-
-    images: ImageSet
-    test: ImageSet
-    rows: np.ndarray | None
-    note: str
-
-    def __len__(self) -> int:
-        """Number of training images."""
-        return len(self.images if self.rows is None else self.rows)
-
-
-def load_real(source: str | Path, resolution: int, channels: int) -> RealData:
-    """A data set's training and test part; without a test part a tenth of each class is held out.
-
-    Raises DataError for a source that cannot be used, has no class with two images, or has a
-    class in its test part alone.
-    """
-    images = load_images(source, resolution, "train", channels)
-    classes = len(images.class_names)
-    if has_test_part(source):
-        test = load_images(source, resolution, "test", channels)
-        if len(test.class_names) > classes:
-            found = len(test.class_names)
-            raise DataError(f"{source} has {classes} classes, but {found} in its test part")
-        test = replace(test, class_names=images.class_names)
-        return RealData(images, test, None, "the data's own test part")
-    kept, held = stratified_split(images.labels, HELD_OUT_SHARE)
-    if not len(held):
-        raise DataError(f"{source} has no class with two images: nothing would be left to test on")
-    test = replace(images, images=images.images[held], labels=images.labels[held])
-    note = (
-        f"{HELD_OUT_SHARE:.0%} of every class, held out from the classifier though not from the "
-        "GAN, as the data has no test part"
-    )
-    return RealData(images, test, kept, note)
-
-
-def stratified_split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Row indices (kept, held out), ascending: the same share, rounded up, of every class.
-
-    A class of one image is kept whole. The same labels always give the same rows.
-    """
-    rng = np.random.default_rng(0)
-    held = []
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        held.append(rows[: math.ceil(share * len(rows)) if len(rows) > 1 else 0])
-    out = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), out), out
-
-
-# ---- samples, and what classifiers say of them
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How every classifier of one evaluation is trained, so that their figures compare.
-
-    Attributes:
-        steps: batches of `classifier.BATCH_SIZE` images.
-        seed: of initial weights and order.
-    """
-
-    steps: int
-    seed: int = 0
-    device: torch.device | str = "cpu"
-
-
-def draw_samples(
-    generator: AnyGenerator, class_names: Sequence[str], count: int, seed: int, chunk: int = 1000
-) -> ImageSet:
-    """`count` samples at truncation 1, the classes equally frequent.
-
-    Classes take turns, so their numbers differ by one at most. Every `seed` draws other latents.
-    """
-    labels = torch.arange(count) % len(class_names)
-    starts = range(0, count, chunk)
-    seeds = np.random.SeedSequence(seed).generate_state(len(starts))
-    shape = (generator.config.image_channels, *2 * (generator.config.resolution,))
-    images = np.empty((count, *shape), np.uint8)
-    with tqdm(total=count, desc="samples", unit="img", leave=False, disable=None) as bar:
-        for start, chunk_seed in zip(starts, seeds, strict=True):
-            part = labels[start : start + chunk]
-            drawn = generate_images(generator, part, len(part), int(chunk_seed))
-            images[start : start + chunk] = drawn.transpose(0, 3, 1, 2)
-            bar.update(len(part))
-    return ImageSet(images, labels.numpy(), tuple(class_names), "samples")
-
-
-def gan_test(judge: Classifier, samples: ImageSet) -> np.ndarray:
-    """Per-class accuracy, (classes,), on samples of a classifier trained on real images."""
-    return class_accuracies(judge, samples)
-
-
-def gan_train(samples: ImageSet, test: ImageSet, budget: Budget) -> np.ndarray:
-    """Per-class accuracy, (classes,), on real images of a classifier trained on samples."""
-    classifier = train_classifier(
-        samples, budget.steps, budget.seed, budget.device, title="classifier of samples"
-    )
-    return class_accuracies(classifier, test)
-
-
-def judge_samples(
-    checkpoint: Checkpoint, real: RealData, samples: int, budget: Budget
-) -> dict[str, np.ndarray]:
-    """Per-class accuracies, (classes,) each, for the three of `FIGURES`.
-
-    Args:
-        samples: how many GAN-train trains on; GAN-test looks at 10,000 others, or as many.
-    """
-    judge = train_classifier(
-        real.images,
-        budget.steps,
-        budget.seed,
-        budget.device,
-        real.rows,
-        title="classifier of real images",
-    )
-    generator, names = checkpoint.generator, checkpoint.class_names
-    for_test = draw_samples(generator, names, min(samples, GAN_TEST_SAMPLES), 2 * budget.seed)
-    for_train = draw_samples(generator, names, samples, 2 * budget.seed + 1)
-    return {
-        "real": class_accuracies(judge, real.test),
-        "gan_test": gan_test(judge, for_test),
-        "gan_train": gan_train(for_train, real.test, budget),
-    }
+DOWNLOAD = "download"
 
 
 # ---- attention
@@ -245,92 +110,67 @@ def _joined(fields: Sequence[AttentionField]) -> AttentionField:
 
 
 def evaluate(
-    checkpoint: Checkpoint, real: RealData, samples: int, budget: Budget
-) -> dict[str, Any]:
-    """What `metrics.json` says of the model itself.
+    checkpoint: Checkpoint,
+    real: RealData,
+    samples: int,
+    budget: Budget,
+    inception: nn.Module | None = None,
+    inception_samples: int = INCEPTION_SAMPLES,
+) -> tuple[dict[str, Any], Image.Image | None]:
+    """What `metrics.json` says of the model itself, and samples beside their nearest neighbours.
 
-    `accuracy` (means over classes) and `per_class`, from 0 to 1, are left out for an
-    unconditional model; `attention` is `measure_attention`; `protocol` says how it was measured.
+    `figures` has a `quality.Figure` for every key; `accuracy` (means over classes) and
+    `per_class`, from 0 to 1, are there for a class-conditional model; `attention` is
+    `measure_attention`; `protocol` says how it was measured and `left_out` what was not, and why.
+
+    Args:
+        samples: how many GAN-train trains on.
     """
     attention = measure_attention(checkpoint, seed=budget.seed)
-    looked = f"Attention over {ATTENTION_SAMPLES} samples; seed {budget.seed}."
-    if not checkpoint.config.classes:
-        return {"attention": attention, "protocol": f"Unconditional: no class figures. {looked}"}
-    figures = judge_samples(checkpoint, real, samples, budget)
-    per_class = {
-        name: {
-            figure: None if math.isnan(values[label]) else float(values[label])
-            for figure, values in figures.items()
-        }
-        for label, name in enumerate(checkpoint.class_names)
-    }
-    epochs = budget.steps * BATCH_SIZE / len(real)
-    protocol = (
-        f"N: {len(real):,} real training images, {len(real.test):,} real test images "
-        f"({real.note}), {min(samples, GAN_TEST_SAMPLES):,} samples for GAN-test and {samples:,} "
-        "for GAN-train, classes equally frequent, truncation 1. Accuracy is the mean over "
-        f"classes; every classifier is the small CNN of sagan_core/classifier.py, trained for "
-        f"{budget.steps:,} batches of {BATCH_SIZE} ({epochs:.3g} epochs of the real images). "
-        f"{looked}"
-    )
-    return {
-        "accuracy": {figure: float(np.nanmean(values)) for figure, values in figures.items()},
-        "per_class": per_class,
+    draw = partial(draw_samples, checkpoint.generator, checkpoint.class_names)
+    quality = measure_quality(draw, real, budget, samples, inception, inception_samples)
+    found: dict[str, Any] = {
+        "figures": {key: asdict(figure) for key, figure in quality.figures.items()},
+        "left_out": quality.left_out,
         "attention": attention,
-        "protocol": protocol,
+        "protocol": _protocol(real, samples, budget, quality),
     }
+    if "real" in quality.per_class:
+        found["accuracy"] = {key: mean_or_nan(quality.per_class[key]) for key in ACCURACIES}
+        found["per_class"] = {
+            name: {key: finite_or_none(values[label]) for key, values in quality.per_class.items()}
+            for label, name in enumerate(checkpoint.class_names)
+        }
+    return found, quality.neighbours
 
 
-def table(metrics: Mapping[str, Any]) -> str:
-    """The metrics as lines of text."""
-    parts = [metrics["protocol"]]
-    if metrics["attention"]:
-        parts.insert(0, _attention_table(metrics["attention"]))
-    if "accuracy" in metrics:
-        parts.insert(0, _accuracy_table(metrics["accuracy"], metrics["per_class"]))
-    return "\n\n".join(parts)
-
-
-def _accuracy_table(
-    accuracy: Mapping[str, float], per_class: Mapping[str, Mapping[str, float | None]]
-) -> str:
-    rows: dict[str, Mapping[str, float | None]] = {**per_class, "mean over classes": accuracy}
-    if accuracy["real"]:
-        shares = {key: accuracy[key] / accuracy["real"] for key in ("gan_test", "gan_train")}
-        rows["of real-to-real"] = {"real": None, **shares}
-    texts = {
-        name: ["-" if (value := row[key]) is None else f"{value:.1%}" for key in FIGURES]
-        for name, row in rows.items()
-    }
-    return _columns(list(FIGURES.values()), texts)
-
-
-def _attention_table(layers: Mapping[str, Mapping[str, float]]) -> str:
-    texts = {
-        name: [
-            f"{row['gamma']:+.3f}",
-            f"{row['update']:.1%}",
-            f"{row['entropy']:.2f} nats",
-            f"{row['dependence']:.2f} nats",
-            f"{row['effective_keys']:.1f} of {row['keys']:.0f}",
-            f"{row['distance']:.2f}",
-            f"{row['pairwise']:.0%}",
-            f"{row['image_change']:.1f}" if "image_change" in row else "-",
-        ]
-        for name, row in layers.items()
-    }
-    titles = "gamma,update,entropy,dependence,effective keys,distance,pairwise,image change"
-    return _columns(titles.split(","), texts)
-
-
-def _columns(titles: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    first = max(map(len, rows))
-    width = 2 + max(len(cell) for row in (titles, *rows.values()) for cell in row)
-    lines = {"": titles, **rows}
-    return "\n".join(
-        f"{name:<{first}}" + "".join(f"{cell:>{width}}" for cell in row)
-        for name, row in lines.items()
-    )
+def _protocol(real: RealData, samples: int, budget: Budget, quality: Quality) -> str:
+    parts = [
+        f"N: {len(real):,} real training images, {len(real.test):,} real test images "
+        f"({real.note}); truncation 1; seed {budget.seed}."
+    ]
+    if real.images.class_names:
+        epochs = budget.steps * BATCH_SIZE / len(real)
+        parts.append(
+            "The classifier is the small CNN of sagan_core/classifier.py, trained for "
+            f"{budget.steps:,} batches of {BATCH_SIZE} ({epochs:.3g} epochs of the real images)."
+        )
+    if "gan_test" in quality.figures:
+        parts.append(
+            f"{min(samples, COMPARED_SAMPLES):,} samples for GAN-test and {samples:,} for "
+            "GAN-train, classes equally frequent; accuracy is the mean over classes. For all "
+            "other figures samples have the classes of random training images."
+        )
+    if "frechet_distance" in quality.figures:
+        parts.append(
+            "Real images in the samples' place are training images, which the classifier knows. "
+            "A Fréchet distance of fewer images (or, within classes, fewer a class) than "
+            "features, 128, is too high and compares with none at other numbers."
+        )
+    if not real.test_is_new:
+        parts.append("The generator has seen the test images too.")
+    parts.append(f"Attention over {ATTENTION_SAMPLES} samples.")
+    return " ".join(parts)
 
 
 # ---- the command line
@@ -340,8 +180,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
         prog="python -m sagan_core.evaluate",
-        description="Measure a checkpoint: real-to-real accuracy, GAN-test and GAN-train "
-        "(Shmelkov et al. 2018), and what its attention does. Writes metrics.json and README.md "
+        description="Measure a checkpoint: GAN-test and GAN-train; Fréchet and kernel distance, "
+        "precision, recall, density and coverage in the features of a classifier trained on the "
+        "data; memorisation; FID, KID, Inception score and intra-FID where Inception-v3's weights "
+        "are given; and what its attention does. Writes metrics.json, neighbours.png and README.md "
         "into its folder.",
         epilog="Example: python -m sagan_core.evaluate checkpoints/fashion-mnist-32 "
         "--data fashion-mnist",
@@ -354,7 +196,8 @@ def parser() -> argparse.ArgumentParser:
         type=_whole(1),
         metavar="N",
         help="how many GAN-train trains on (default: as many as real training images, "
-        f"{MOST_GAN_TRAIN_SAMPLES:,} at most); GAN-test looks at {GAN_TEST_SAMPLES:,}, or at N",
+        f"{MOST_GAN_TRAIN_SAMPLES:,} at most); the other figures look at {COMPARED_SAMPLES:,}, "
+        "or at N",
     )
     add(
         "--epochs",
@@ -362,6 +205,21 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how often a classifier sees the real images; the one trained on samples gets as "
         f"many batches (default {EPOCHS}, or more where that makes under {LEAST_STEPS:,} batches)",
+    )
+    add(
+        "--inception",
+        metavar="FILE",
+        help="Inception-v3's weights for FID and its like: a .pth of torch-fidelity or the same as "
+        f".safetensors; {DOWNLOAD!r} fetches them. Needs the extra 'inception': pip install -r "
+        "requirements-inception.txt",
+    )
+    add(
+        "--inception-samples",
+        type=_whole(2),
+        default=INCEPTION_SAMPLES,
+        metavar="N",
+        help=f"how many samples FID and its like look at, and how many training images "
+        f"({INCEPTION_SAMPLES:,}, or as many as there are)",
     )
     add("--seed", type=_whole(0, MAX_SEED), default=0, metavar="N", help="of everything (0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
@@ -402,11 +260,36 @@ def check_classes(checkpoint: Checkpoint, real: RealData) -> None:
     )
 
 
-def evaluate_folder(options: argparse.Namespace) -> dict[str, Any]:
-    """What the command line asks for: `metrics.json` without having written it.
+def open_inception(
+    option: str | None, device: torch.device
+) -> tuple[nn.Module | None, str | None, str | None]:
+    """The network that --inception asks for, what weights it has, or why it is left out.
+
+    Raises InceptionError where what was asked for cannot be used; that there is no network to
+    download from only leaves its figures out.
+    """
+    if option is None:
+        return None, None, f"no weights of Inception-v3 were given (--inception FILE or {DOWNLOAD})"
+    try:
+        file = download_weights() if option == DOWNLOAD else Path(option).expanduser()
+    except ConnectionError as error:
+        return None, None, str(error)
+    network = load_inception(file, device)
+    if is_published(file):
+        return network, "the weights that torch-fidelity publishes", None
+    return network, "other weights than torch-fidelity publishes: compare with no other FID", None
+
+
+def evaluate_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Image.Image | None]:
+    """What the command line asks for: `metrics.json` and `neighbours.png`, not yet written.
 
     Raises CheckpointError, DataError or ValueError with one line that says what was wrong.
     """
+    if options.checkpoint.is_file():
+        raise ValueError(
+            f"{options.checkpoint} is a file, and what is measured is kept in a checkpoint's "
+            f"folder: python -m sagan_core.convert {options.checkpoint} FOLDER makes one of it"
+        )
     began = time.monotonic()
     device = resolve_device(options.device)
     if options.threads:
@@ -415,18 +298,31 @@ def evaluate_folder(options: argparse.Namespace) -> dict[str, Any]:
     config = checkpoint.config
     real = load_real(options.data, config.resolution, config.image_channels)
     check_classes(checkpoint, real)
+    inception, weights, reason = open_inception(options.inception, device)
     samples = options.samples or min(len(real), MOST_GAN_TRAIN_SAMPLES)
     steps = math.ceil((options.epochs or EPOCHS) * len(real) / BATCH_SIZE)
     if options.epochs is None:
         steps = max(steps, LEAST_STEPS)
-    metrics = evaluate(checkpoint, real, samples, Budget(steps, options.seed, device))
-    return {
+    metrics, neighbours = evaluate(
+        checkpoint,
+        real,
+        samples,
+        Budget(steps, options.seed, device),
+        inception,
+        options.inception_samples,
+    )
+    if reason:
+        metrics["left_out"].append(f"FID, KID, Inception score, intra-FID: {reason}")
+    if weights:
+        metrics["protocol"] += f" Inception-v3 has {weights}."
+    about = {
         **metrics,
         "images": checkpoint.training.get("images"),
         "command": command_line(options),
         "hardware": hardware(device),
         "seconds": round(time.monotonic() - began),
     }
+    return about, neighbours
 
 
 def command_line(options: argparse.Namespace) -> str:
@@ -435,7 +331,7 @@ def command_line(options: argparse.Namespace) -> str:
     defaults = vars(parser().parse_args(["", "--data", ""]))
     for name, value in vars(options).items():
         if value != defaults[name] and name != "checkpoint":
-            words += [f"--{name}", str(value)]
+            words += ["--" + name.replace("_", "-"), str(value)]
     return shlex.join(words)
 
 
@@ -444,10 +340,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parser()
     options = command.parse_args(arguments)
     try:
-        metrics = evaluate_folder(options)
+        metrics, neighbours = evaluate_folder(options)
         print(table(metrics))
         text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
         write_whole(options.checkpoint / METRICS, text.encode())
+        if neighbours is not None:
+            picture = io.BytesIO()
+            neighbours.save(picture, "PNG")
+            write_whole(options.checkpoint / NEIGHBOURS, picture.getvalue())
         write_card(options.checkpoint)
     except (ValueError, OSError) as error:
         print(f"{command.prog}: {error}", file=sys.stderr)

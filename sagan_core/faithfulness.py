@@ -27,7 +27,7 @@ from .attribution import MAPS, PAIRS, Evidence, Probe, prepare, probe_image, pro
 from .card import FAITHFULNESS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .deletion import LEAST_EFFECT, RANDOM_DRAWS, VERDICTS
-from .run import hardware, resolve_device
+from .device import hardware, resolve_device
 from .sample import MAX_SEED, Sample, generate
 
 EPILOG = """\

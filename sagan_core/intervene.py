@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from .attention import attention_layers, edit_attention, mask_keys
+from .batchnorm import ConditionalBatchNorm
 from .engine import AnyGenerator
-from .model import ConditionalBatchNorm, Generator
+from .model import Generator
 from .sample import Sample, checked, generate, latents
 
 

@@ -8,6 +8,8 @@ Source: Zhang et al. 2018, arXiv 1805.08318, appendix and released code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +21,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from .attention import SelfAttention, without_autocast
+from .batchnorm import BatchNorm, ConditionalBatchNorm
 
 RESOLUTIONS = (32, 64, 128, 256)
 
@@ -39,6 +42,8 @@ class SAGANConfig:
         query_divisor: queries and keys have channels / query_divisor channels.
         value_divisor: values have channels / value_divisor channels.
         centre_queries, query_scale: of `SelfAttention`; not in the paper, which has False and 1.
+        residual_instead: a residual block with as many parameters in attention's place.
+        generator_spectral_norm: spectral norm in the generator too, not in the discriminator alone.
     """
 
     resolution: int = 128
@@ -53,6 +58,8 @@ class SAGANConfig:
     value_divisor: int = 2
     centre_queries: bool = False
     query_scale: float = 1.0
+    residual_instead: bool = False
+    generator_spectral_norm: bool = True
 
     @classmethod
     def paper(cls) -> SAGANConfig:
@@ -91,7 +98,7 @@ class SAGANConfig:
             self._require(name, holds, f"a whole number from {least} to {most}")
         self._require("resolution", self.resolution in RESOLUTIONS, f"one of {RESOLUTIONS}")
         self._require("image_channels", self.image_channels in (1, 3), "1 or 3")
-        for name in ("pool_keys", "centre_queries"):
+        for name in ("pool_keys", "centre_queries", "residual_instead", "generator_spectral_norm"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
         scale = self.query_scale
         holds = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale <= 100
@@ -144,15 +151,39 @@ class SAGANConfig:
 class SpectralNorm(_SpectralNorm):
     """torch's spectral norm, kept in float32 under autocast.
 
-    One power iteration per training forward, none in eval. Miyato et al. 2018.
+    One power iteration per training forward while `iterate`, none in eval. Miyato et al. 2018.
     """
+
+    iterate = True
 
     def forward(self, weight: Tensor) -> Tensor:
         with without_autocast(weight.device):
             return super().forward(weight)
 
+    def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
+        if self.iterate:
+            super()._power_method(weight_mat, n_power_iterations)
 
-def _initialise(network: nn.Module) -> None:
+
+@contextmanager
+def without_power_iteration(network: nn.Module) -> Iterator[None]:
+    """Keep spectral norm's vectors as they are for a block; sigma still follows the weights.
+
+    The released code iterates in one of a step's discriminator passes (there the one over real
+    images) and leaves the vectors alone in the others.
+    """
+    norms = [module for module in network.modules() if isinstance(module, SpectralNorm)]
+    former = [norm.iterate for norm in norms]
+    for norm in norms:
+        norm.iterate = False
+    try:
+        yield
+    finally:
+        for norm, iterate in zip(norms, former, strict=True):
+            norm.iterate = iterate
+
+
+def _initialise(network: nn.Module, spectral_norm: bool = True) -> None:
     """Xavier-uniform weights and zero biases, then spectral norm on every weight.
 
     In this order: an initialisation after the parametrization would silently do nothing.
@@ -164,7 +195,8 @@ def _initialise(network: nn.Module) -> None:
             bias = getattr(module, "bias", None)
             if isinstance(bias, Tensor):
                 nn.init.zeros_(bias)
-            parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+            if spectral_norm:
+                parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
 
 
 def _pooled_kernel(weight: Tensor) -> Tensor:
@@ -189,20 +221,22 @@ def upsampled_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=1)
 
 
-class ConditionalBatchNorm(nn.Module):
-    """Batch norm with one gain (from 1) and bias (from 0) per class; plain when classes is 0."""
+class ResidualBlock(nn.Module):
+    """x + gamma * conv 1x1(ReLU(conv 3x3(ReLU(x)))), gamma from 0: what attention is compared with.
 
-    def __init__(self, channels: int, classes: int) -> None:
+    A local block of attention's size (section 5.2 of the paper has one in its place). With C/8
+    hidden channels it has 1.25 C^2 + 1 parameters, those of the released attention block.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        # The released code keeps 0.999 of its moving averages at each step.
-        self.norm = nn.BatchNorm2d(channels, eps=1e-5, momentum=0.001, affine=False)
-        self.gain = nn.Parameter(torch.ones(max(1, classes), channels))
-        self.bias = nn.Parameter(torch.zeros(max(1, classes), channels))
+        self.conv1 = nn.Conv2d(channels, hidden_channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(hidden_channels, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """(B, C, H, W), (B,) -> (B, C, H, W)."""
-        gain, bias = self.gain[labels], self.bias[labels]  # (B, C)
-        return torch.addcmul(bias[:, :, None, None], self.norm(x), gain[:, :, None, None])
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + self.gamma * self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
 def _attention(config: SAGANConfig, channels: int, present: bool) -> nn.Module:
@@ -212,6 +246,9 @@ def _attention(config: SAGANConfig, channels: int, present: bool) -> nn.Module:
         channels // config.query_divisor,
         channels // config.value_divisor,
     )
+    if config.residual_instead:
+        # Ten weights per channel and hidden channel against two per query's and per value's.
+        return ResidualBlock(channels, max(1, round((query_channels + value_channels) / 5)))
     return SelfAttention(
         channels,
         query_channels,
@@ -236,8 +273,13 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """(B, C_in, H, W), (B,) -> (B, C_out, 2H, 2W)."""
-        h = upsampled_conv(F.relu(self.norm1(x, labels)), self.conv1)
-        h = self.conv2(F.relu(self.norm2(h, labels)))
+        h = F.relu_(self.norm1(x, labels))
+        if x.shape[2] <= 4 and x.device.type == "cpu":
+            # So small that a CPU is longer over the larger kernel (benchmarks/rewrites.py).
+            h = self.conv1(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        else:
+            h = upsampled_conv(h, self.conv1)
+        h = self.conv2(F.relu_(self.norm2(h, labels)))
         # A 1x1 convolution commutes with nearest upsampling, and costs a quarter before it.
         return self.attention(h + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest"))
 
@@ -256,9 +298,9 @@ class Generator(nn.Module):
         )
         for block, size, width in zip(self.blocks, sizes, channels[1:], strict=True):
             block.attention = _attention(config, width, size in config.attention)
-        self.norm = nn.BatchNorm2d(channels[-1], eps=1e-5, momentum=0.0001)
+        self.norm = BatchNorm(channels[-1], eps=1e-5, momentum=0.0001)
         self.to_image = nn.Conv2d(channels[-1], config.image_channels, 3, padding=1)
-        _initialise(self)
+        _initialise(self, config.generator_spectral_norm)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, latent_size) ~ N(0, 1), (B,) class indices -> (B, image_channels, R, R) in [-1, 1].
@@ -267,9 +309,11 @@ class Generator(nn.Module):
         """
         labels = _labels(self.config, labels, z)
         x = self.project(z).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
+        if self.training:  # what convolutions are fastest with, and other layers keep
+            x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x, labels)
-        return torch.tanh(self.to_image(F.relu(self.norm(x))))
+        return torch.tanh(self.to_image(F.relu_(self.norm(x))))
 
 
 class DownBlock(nn.Module):
@@ -293,7 +337,8 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H/2, W/2), or the same size without `down`."""
-        h = F.relu(self.conv1(x if self.first else F.relu(x)))
+        # In place on what a convolution made, never on x: the shortcut reads that.
+        h = F.relu_(self.conv1(x if self.first else F.relu(x)))
         if not self.down:
             return self.attention(self.conv2(h) + x)
         # A 1x1 convolution commutes with average pooling, and costs a quarter after it.

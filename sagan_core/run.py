@@ -1,4 +1,4 @@
-"""A training run in its folder: the command line, saving, resuming, samples, history.
+"""A training run in its folder: starting, saving, resuming, samples, history.
 
 state.pt          all that `--resume` needs; written whole, so a crash keeps the one before
 everything else   the checkpoint of the averaged generator (see `checkpoint.py`)
@@ -6,12 +6,9 @@ everything else   the checkpoint of the averaged generator (see `checkpoint.py`)
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
-import platform
-import shlex
 import signal
 import sys
 import time
@@ -24,7 +21,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from .augment import AUGMENTATIONS
 from .card import write_card
 from .checkpoint import (
     CONFIG,
@@ -35,173 +31,35 @@ from .checkpoint import (
     save_snapshot,
     write_whole,
 )
-from .data import SOURCES, DataError, ImageSet, load_images
-from .model import RESOLUTIONS, SAGANConfig
+from .data import (
+    SOURCES,
+    ImageSet,
+    ImageStream,
+    classes_without_images,
+    half_of_memory,
+    load_images,
+    open_stream,
+)
+from .device import bf16_pays, hardware
+from .options import DEFAULTS, command_line, model_config, parser
+from .parallel import LostProcessError, Processes, asked_precision, join, launched, local_count
 from .real import REAL, save_real
 from .sample import sample_grid
-from .train import Recipe, Step, TrainingError, TrainState, train
+from .state import Recipe, TrainingError, TrainState
+from .train import Step, train
 
 STATE = "state.pt"
 SECONDS_BETWEEN_SAVES, SHARE_FOR_SAVING = 60.0, 0.03  # of the time, at most
 # Log-spaced, and the same for every length of run, so that a longer run adds to them.
 SNAPSHOT_IMAGES = (0, *(digit * 10**power for power in range(3, 9) for digit in (1, 2, 5)))
-
-DEFAULTS: dict[str, Any] = {
-    "resolution": 64,
-    "width": 32,
-    "latent_size": 128,
-    "attention": None,
-    "discriminator_attention": None,
-    "pool_keys": True,
-    "query_divisor": 8,
-    "value_divisor": 2,
-    "centre_queries": False,
-    "query_scale": 1.0,
-    "unconditional": False,
-    "batch_size": 64,
-    "accumulate": 1,
-    "images": 1_000_000,
-    "generator_rate": 1e-4,
-    "discriminator_rate": 4e-4,
-    "beta2": 0.9,
-    "ema_decay": 0.999,
-    "augment": [],
-    "flip": False,
-    "balance": False,
-    "gamma": 0.0,
-    "precision": "auto",
-    "seed": 0,
-    "device": "auto",
-    "threads": None,
-    "log_every": 100,
-    "sample_every": 50_000,
-    "half": False,
-}
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line. Options that are not given are absent from the result: see `options`."""
-    command = argparse.ArgumentParser(
-        prog="python -m sagan_core.train",
-        description="Train a SAGAN on a set of images. Stop at any time with Ctrl-C and go on "
-        "with --resume.",
-        epilog="Example: python -m sagan_core.train --data fashion-mnist --resolution 32 "
-        "--attention 16 --out checkpoints/mine. Afterwards: python app.py --checkpoint "
-        "checkpoints/mine",
-        argument_default=argparse.SUPPRESS,
-    )
-
-    def add(group: Any, name: str, text: str, **settings: Any) -> None:
-        default = DEFAULTS.get(name.strip("-").replace("-", "_"))
-        shown = "" if default is None or isinstance(default, bool) else f" (default {default})"
-        group.add_argument(name, help=text + shown, **settings)
-
-    run = command.add_argument_group("the run")
-    add(run, "--data", f"what to train on: {SOURCES}", metavar="SOURCE")
-    add(run, "--out", "folder of the checkpoint", required=True, type=Path, metavar="FOLDER")
-    add(run, "--resume", "go on with the run in --out, with its options", action="store_true")
-    add(run, "--images", "how many real images to show in all", type=int, metavar="N")
-    add(run, "--seed", "of weights, latents and order", type=int, metavar="N")
-    add(run, "--device", "auto, cpu, cuda, cuda:1, ...", metavar="NAME")
-    add(run, "--threads", "CPU threads; by default torch decides", type=int, metavar="N")
-    add(run, "--precision", "bf16 autocast, or auto: where it is fast", choices=PRECISIONS)
-    add(run, "--log-every", "steps between lines of history.jsonl", type=int, metavar="STEPS")
-    pool = argparse.BooleanOptionalAction
-    add(run, "--half", "keep weights in 16 bits in the checkpoint's files", action=pool)
-    add(run, "--sample-every", "images between sample grids", type=int, metavar="IMAGES")
-
-    model = command.add_argument_group("the model")
-    add(model, "--resolution", "pixels", type=int, choices=RESOLUTIONS)
-    add(model, "--width", "channels of the last generator block", type=int, metavar="N")
-    add(model, "--latent-size", "length of z", type=int, metavar="N")
-    places = {"type": int, "nargs": "*", "metavar": "SIZE"}
-    add(
-        model,
-        "--attention",
-        "generator resolutions with attention, none for no attention (default 32, or 16 at 32x32)",
-        **places,
-    )
-    add(
-        model,
-        "--discriminator-attention",
-        "the same in the discriminator (default: as --attention, where it has that size)",
-        **places,
-    )
-    add(model, "--pool-keys", "2x2 max-pooled keys and values (default, as released)", action=pool)
-    add(model, "--query-divisor", "queries have 1/N of the channels", type=int, metavar="N")
-    add(model, "--value-divisor", "values have 1/N of the channels", type=int, metavar="N")
-    add(model, "--centre-queries", "less their mean: no part of the logits is shared", action=pool)
-    add(model, "--query-scale", "factor on queries: 1 in the paper", type=float, metavar="S")
-    add(model, "--unconditional", "ignore the classes", action="store_true")
-
-    recipe = command.add_argument_group("the recipe (the paper: batch 256)")
-    add(recipe, "--batch-size", "images per step", type=int, metavar="N")
-    add(recipe, "--accumulate", "parts a batch is split into, to fit memory", type=int, metavar="N")
-    add(recipe, "--generator-rate", "Adam's learning rate", type=float, metavar="RATE")
-    add(recipe, "--discriminator-rate", "Adam's learning rate", type=float, metavar="RATE")
-    add(recipe, "--beta2", "Adam's: 0.9 in the paper, 0.999 in its code", type=float, metavar="B")
-    add(recipe, "--ema-decay", "of the averaged generator, per step", type=float, metavar="D")
-    add(
-        recipe,
-        "--augment",
-        "changed at random in all that the discriminator sees, for small data sets; "
-        f"out of {', '.join(AUGMENTATIONS)}",
-        nargs="*",
-        metavar="KIND",
-    )
-    add(recipe, "--gamma", "that attention starts at: 0 in the paper", type=float, metavar="G")
-    add(recipe, "--balance", "show every class equally often", action=pool)
-    add(recipe, "--flip", "mirror half of the images (not of one-sided classes)", action=pool)
-    return command
-
-
-PRECISIONS = ("auto", "fp32", "bf16")
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device asked for. Raises ValueError when it is not there; never falls back."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"device {name!r} cannot be used here: {reason}") from error
-    return torch.device(name)
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 is native: any recent GPU, or a CPU with AVX512-BF16."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
-def model_config(options: dict[str, Any], data: ImageSet) -> SAGANConfig:
-    """The model that the options ask for, with the data's channels and classes."""
-    resolution = options["resolution"]
-    attention = options["attention"]
-    if attention is None:
-        attention = [16 if resolution == 32 else 32]
-    in_discriminator = options["discriminator_attention"]
-    if in_discriminator is None:
-        in_discriminator = [size for size in attention if size <= resolution // 2]
-    given = {"image_channels", "classes", "attention", "discriminator_attention"}
-    same = set(SAGANConfig.__dataclass_fields__) - given
-    return SAGANConfig(
-        image_channels=data.images.shape[1],
-        classes=0 if options["unconditional"] else len(data.class_names),
-        attention=tuple(attention),
-        discriminator_attention=tuple(in_discriminator),
-        **{name: options[name] for name in same},
-    )
+SECONDS_OF_ONE_SIGNAL = 3.0
 
 
 class Run:
     """A `TrainState` and the folder that it is kept in."""
 
     def __init__(
-        self, folder: Path, state: TrainState, data: ImageSet, options: dict[str, Any]
+        self, folder: Path, state: TrainState, data: ImageSet | ImageStream, options: dict[str, Any]
     ) -> None:
         self.folder, self.state, self.data, self.options = folder, state, data, options
         self._saved_at, self._save_took = time.monotonic(), 0.0
@@ -215,6 +73,8 @@ class Run:
                 f"{len(self.data)} of {self.data.source}; for other data give another --out"
             )
         self.state.load_state_dict(saved["state"])
+        if not self.state.processes.main:
+            return
         remove_partial_files(self.folder)
         history = self.folder / HISTORY
         kept = [line for line in read_history(history) if line["step"] <= self.state.step]
@@ -247,8 +107,14 @@ class Run:
         sample_grid(generator).save(grid, "PNG")
         write_whole(self.folder / "samples.png", grid.getvalue())
         if not (self.folder / REAL).is_file():
-            save_real(self.folder, self.data)
+            save_real(self.folder, self._some_images())
         write_card(self.folder)
+
+    def _some_images(self) -> ImageSet:
+        if isinstance(self.data, ImageSet):
+            return self.data
+        recipe = self.state.recipe
+        return self.data.first(recipe.seed, recipe.batch_size)  # what training began with
 
     def _about(self) -> dict[str, Any]:
         done = {**self.options, "images": self.state.images}
@@ -258,10 +124,14 @@ class Run:
             "images": self.state.images,
             "steps": self.state.step,
             "seconds": round(self.state.seconds),
-            "hardware": hardware(self.state.device),
+            "hardware": self._hardware(),
             "command": command_line(done, self.folder),
             "recipe": asdict(self.state.recipe),
         }
+
+    def _hardware(self) -> str:
+        count = self.state.processes.count
+        return (f"{count} processes, each on " if count > 1 else "") + hardware(self.state.device)
 
     def after(self, step: Step) -> None:
         """Keep what is due after a step: history, snapshots, samples, the state."""
@@ -299,9 +169,18 @@ class Run:
         sizes = (f"{sum(p.numel() for p in n.parameters()) / 1e6:.2f} M" for n in networks)
         precision = "bf16" if self.state.recipe.bf16 else "fp32"
         return (
-            f"{len(self.data):,} {colour} images, {classes}; parameters of G and D: "
-            f"{' and '.join(sizes)}; {self.state.device}, {precision}"
+            f"{self._size()} {colour} images, {classes}; parameters of G and D: "
+            f"{' and '.join(sizes)}; {self.state.device}, {precision}{self._shares()}"
         )
+
+    def _size(self) -> str:
+        if isinstance(self.data, ImageSet):
+            return f"{len(self.data):,}"
+        return f"a stream of {len(self.data):,}" if len(self.data) else "a stream of"
+
+    def _shares(self) -> str:
+        count, batch = self.state.processes.count, self.state.recipe.batch_size
+        return f"; {count} processes with {batch // count} images of a batch each" * (count > 1)
 
     def snapshot(self) -> None:
         """Keep the averaged generator as it is now, for the timeline."""
@@ -309,14 +188,19 @@ class Run:
         save_snapshot(self.folder, self.state.averaged_generator(), self.state.images)
 
     def go(self, images: int) -> bool:
-        """Train until `images` real images were shown, with a progress bar; False when stopped."""
-        if self.state.step == 0:
+        """Train until `images` real images were shown, with a progress bar; False when stopped.
+
+        The main process alone writes; all stop at the same step when one is told to.
+        """
+        processes = self.state.processes
+        if processes.main and self.state.step == 0:
             self.snapshot()
             self.save_state()
         quiet = not sys.stderr.isatty()
         with (
-            stop_signals() as stopped,
+            stop_signals(patient=processes.count > 1) as received,
             tqdm(
+                disable=not processes.main,
                 total=images,
                 initial=self.state.images,
                 unit="img",
@@ -325,15 +209,20 @@ class Run:
                 smoothing=0.05,
             ) as bar,
         ):
-            steps = train(self.state, self.data, self.options["log_every"])
+            steps = train(self.state, self.data, self.options["log_every"], self.options["compile"])
+            stopped = False
             while self.state.images < images and not stopped:
                 step = next(steps)
-                self.after(step)
+                if processes.main:
+                    self.after(step)
                 if step.losses is not None:
                     bar.set_postfix_str(describe(step), refresh=False)
                 bar.update(self.state.recipe.batch_size)
-            self.save_state()
-            self.save_checkpoint()
+                stopped = processes.any(bool(received))
+            if processes.main:
+                self.save_state()
+                self.save_checkpoint()
+            processes.wait()
         return not stopped
 
 
@@ -344,40 +233,27 @@ def describe(step: Step) -> str:
     return f"D {discriminator:.2f} G {generator:+.2f} gamma {' '.join(gammas) or 'none'}"
 
 
-def hardware(device: torch.device) -> str:
-    """The device in words, with torch's version."""
-    name = platform.machine()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    elif Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().split("\n")
-        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        name = f"{models[0] if models else name}, {os.cpu_count()} cores"
-    return f"{name}, torch {torch.__version__}"
-
-
-def command_line(options: dict[str, Any], folder: Path) -> str:
-    """The command that makes this run: every option that is not the default."""
-    words = ["python", "-m", "sagan_core.train"]
-    for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if name in DEFAULTS and value == DEFAULTS[name]:
-            continue
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        else:
-            words += [flag, *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join([*words, "--out", str(folder)])
-
-
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the list instead of dying; a second Ctrl-C does end it."""
+def stop_signals(patient: bool = False) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in the list instead of dying; a second Ctrl-C does end it.
+
+    Where `patient`, signals of the same few seconds are one: a launcher passes Ctrl-C on to
+    processes that the terminal has told already.
+    """
     received: list[int] = []
+    first = time.monotonic()
 
     def receive(number: int, _: Any) -> None:
+        nonlocal first
+        if not received:
+            first = time.monotonic()
+        elif patient and time.monotonic() - first < SECONDS_OF_ONE_SIGNAL:
+            return
+        elif received:
+            former_handler = former[signal.Signals(number)]
+            signal.signal(number, former_handler)
+            signal.raise_signal(number)
         received.append(number)
-        signal.signal(number, former[signal.Signals(number)])
 
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in former:
@@ -389,11 +265,16 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _saved_run(folder: Path) -> dict[str, Any] | None:
-    if not (folder / STATE).is_file():
+def _saved_run(folder: Path, processes: Processes) -> dict[str, Any] | None:
+    """What the main process finds in the folder, in all processes; None where nothing is."""
+    content = None
+    if processes.main and (folder / STATE).is_file():
+        content = (folder / STATE).read_bytes()
+    content = processes.from_main(content)
+    if content is None:
         return None
     try:
-        saved: dict[str, Any] = torch.load(folder / STATE, "cpu", weights_only=True)
+        saved: dict[str, Any] = torch.load(io.BytesIO(content), "cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not its own
         reason = str(error).split("\n")[0]
         raise ValueError(f"{folder / STATE} is not a saved run: {reason}") from error
@@ -402,10 +283,8 @@ def _saved_run(folder: Path) -> dict[str, Any] | None:
     return saved
 
 
-def open_run(given: dict[str, Any]) -> Run:
-    """Start or resume the run that the command line asks for. Raises ValueError or DataError."""
-    folder, resume = given.pop("out"), given.pop("resume", False)
-    saved = _saved_run(folder)
+def _check_folder(folder: Path, saved: dict[str, Any] | None, resume: bool) -> None:
+    """Raise ValueError where training would overwrite what another run left."""
     if saved and not resume:
         images = saved["state"]["step"] * saved["state"]["recipe"]["batch_size"]
         raise ValueError(
@@ -419,55 +298,102 @@ def open_run(given: dict[str, Any]) -> Run:
         )
     if resume and not saved:
         print(f"no saved state in {folder}: starting from the beginning", file=sys.stderr)
-    options = {**DEFAULTS, **(saved["options"] if saved else {}), **given}
+
+
+def _check_options(options: dict[str, Any]) -> None:
     if "data" not in options:
         raise ValueError(f"--data is missing; it takes {SOURCES}")
-    device = resolve_device(options["device"])
-    torch.backends.cudnn.benchmark = True  # shapes never change; without effect on a CPU
-    if options["precision"] == "auto":
-        options["precision"] = "bf16" if bf16_pays(device) else "fp32"
-    if options["threads"] is not None:
-        if options["threads"] < 1:
-            raise ValueError(f"threads is {options['threads']}; it must be a whole number from 1")
-        torch.set_num_threads(options["threads"])
     for name in ("images", "log_every", "sample_every"):
         if options[name] < 1:
             raise ValueError(f"{name} is {options[name]}; it must be a whole number from 1")
-    data = load_images(options["data"], options["resolution"])
+    if options["threads"] is not None and options["threads"] < 1:
+        raise ValueError(f"threads is {options['threads']}; it must be a whole number from 1")
+
+
+def _open_data(options: dict[str, Any]) -> ImageSet | ImageStream:
+    """The options' data. Raises DataError, ValueError for a class that has no images."""
+    if options["streaming"]:
+        return open_stream(options["data"], options["resolution"])
+    limit = half_of_memory() // local_count()
+    data = load_images(options["data"], options["resolution"], memory_limit=limit)
+    empty = classes_without_images(data)
+    if empty and not options["unconditional"]:
+        raise ValueError(
+            f"{data.source} has no images of {len(empty)} classes ({', '.join(empty[:5])}): leave "
+            "them out of its classes, or give --unconditional"
+        )
+    return data
+
+
+def open_run(given: dict[str, Any], processes: Processes | None = None) -> Run:
+    """Start or resume the run that the command line asks for.
+
+    Args:
+        processes: those that train together; None for this one alone, on the options' device.
+
+    Raises ValueError (DataError among them), LostProcessError where another process could not.
+    """
+    folder, resume = given.pop("out"), given.pop("resume", False)
+    saved = _saved_run(folder, processes or Processes())
+    if processes is None or processes.main:
+        _check_folder(folder, saved, resume)
+    options = {**DEFAULTS, **(saved["options"] if saved else {}), **given}
+    _check_options(options)
+    processes = processes or join(options["device"])
+    torch.backends.cudnn.benchmark = True  # shapes never change; without effect on a CPU
+    if options["precision"] == "auto":
+        pays = "bf16" if bf16_pays(processes.device) else "fp32"
+        options["precision"] = asked_precision() or pays
+    if options["threads"] is not None:
+        torch.set_num_threads(options["threads"])
+    data = _open_data(options)
     names = set(Recipe.__dataclass_fields__) & set(options)
     chosen = {name: options[name] for name in names} | {"augment": tuple(options["augment"])}
     recipe = Recipe(**chosen, bf16=options["precision"] == "bf16")
-    if recipe.batch_size > len(data):
+    if recipe.batch_size > len(data) > 0:
         raise ValueError(f"batch_size is {recipe.batch_size}; {data.source} has {len(data)} images")
-    run = Run(folder, TrainState.start(model_config(options, data), recipe, device), data, options)
+    state = TrainState.start(model_config(options, data), recipe, processes=processes)
+    run = Run(folder, state, data, options)
     if saved:
         run.restore(saved)
+    # Nobody writes into the folder before everybody has seen what was there.
+    processes.wait()
     return run
+
+
+def _go(given: dict[str, Any], processes: Processes | None) -> None:
+    run = open_run(given, processes)
+    main_process = run.state.processes.main
+    if main_process:
+        print(run.describe(), file=sys.stderr)
+    finished = run.go(run.options["images"])
+    run.state.processes.leave()
+    state = f"{run.state.images:,} images in {run.state.seconds / 60:.1f} minutes"
+    if main_process and finished:
+        print(f"{state}. See it: python app.py --checkpoint {run.folder}")
+    elif main_process:
+        print(f"Stopped and saved after {state}. Go on with --out {run.folder} --resume")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     command = parser()
     given = vars(command.parse_args(arguments))
+    processes, name = None, command.prog
     try:
-        run = open_run(given)
-        print(run.describe(), file=sys.stderr)
-        finished = run.go(run.options["images"])
-    except (ValueError, DataError, TrainingError, OSError) as error:
-        print(f"{command.prog}: {error}", file=sys.stderr)
-        return 2
+        if launched() > 1:
+            processes = join(given.get("device", "auto"))
+            name += f", process {processes.rank} of {processes.count}"
+        _go(given, processes)
+        return 0
+    except (ValueError, TrainingError, LostProcessError, OSError) as error:
+        status, text = 2, str(error)
     except torch.OutOfMemoryError:
-        print(
-            f"{command.prog}: out of GPU memory; a smaller --batch-size or --accumulate 2 helps",
-            file=sys.stderr,
-        )
-        return 2
+        status, text = 2, "out of GPU memory; a smaller --batch-size or --accumulate 2 helps"
     except KeyboardInterrupt:
-        print(f"{command.prog}: stopped before anything was trained", file=sys.stderr)
-        return 130
-    state = f"{run.state.images:,} images in {run.state.seconds / 60:.1f} minutes"
-    if finished:
-        print(f"{state}. See it: python app.py --checkpoint {run.folder}")
-    else:
-        print(f"Stopped and saved after {state}. Go on with --out {run.folder} --resume")
-    return 0
+        status, text = 130, "stopped before anything was trained"
+    print(f"{name}: {text}", file=sys.stderr, flush=True)
+    if processes is not None:
+        # An orderly end would wait for exchanges that the others never make.
+        os._exit(status)
+    return status

@@ -8,7 +8,7 @@ import torch
 from served import with_gamma
 
 from sagan_core import Checkpoint, Discriminator, Generator, SAGANConfig
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 CONFIG = SAGANConfig(
     resolution=32, width=8, classes=3, attention=(8, 16), discriminator_attention=(8,)

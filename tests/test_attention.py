@@ -20,7 +20,7 @@ from sagan_core import (
     record_attention,
 )
 from sagan_core.attention import mask_keys
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 GRIDS = [((3, 5), (3, 5)), ((4, 6), (2, 3)), ((1, 7), (5, 2))]
 

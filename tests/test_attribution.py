@@ -31,7 +31,7 @@ from sagan_core.attribution import (
 from sagan_core.controls import randomised
 from sagan_core.patch import EFFORTS, Patch
 from sagan_core.sample import latents
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 ROOT = Path(__file__).parent.parent
 CONFIG = SAGANConfig(

@@ -7,7 +7,8 @@ import torch
 from sagan_core import SAGANConfig
 from sagan_core.augment import AUGMENTATIONS, augment, mirror
 from sagan_core.data import DataError, ImageSet, load_images
-from sagan_core.train import Recipe, TrainState, train
+from sagan_core.state import Recipe, TrainState
+from sagan_core.train import train
 
 CONFIG = SAGANConfig(
     resolution=32,
@@ -112,12 +113,17 @@ def planted():
 
 @pytest.fixture(scope="module")
 def recipe():
-    return Recipe(batch_size=4, augment=AUGMENTATIONS, flip=True, balance=True, gamma=0.5)
+    return Recipe(
+        batch_size=4, augment=AUGMENTATIONS, flip=True, balance=True, gamma=0.5, alike=True
+    )
 
 
 def test_an_augmented_run_goes_on_bit_for_bit(recipe):
     whole, first = (TrainState.start(CONFIG, recipe) for _ in range(2))
-    assert whole.generator.blocks[0].attention.gamma.item() == 0.5
+    layer = whole.generator.blocks[0].attention
+    assert layer.gamma.item() == 0.5
+    query, key = layer.query.state_dict(), layer.key.state_dict()
+    assert all(torch.equal(query[name], key[name]) for name in query)
     iterator = train(whole, planted())
     for _ in range(4):
         next(iterator)
@@ -140,7 +146,7 @@ def test_an_augmented_run_goes_on_bit_for_bit(recipe):
 def test_a_state_from_before_these_settings_goes_on_and_other_settings_do_not(recipe):
     plain = TrainState.start(CONFIG, Recipe(batch_size=4))
     saved = plain.state_dict()
-    for name in ("augment", "flip", "balance", "gamma"):
+    for name in ("augment", "flip", "balance", "gamma", "alike"):
         del saved["recipe"][name]
     plain.load_state_dict(saved)
     with pytest.raises(ValueError, match="augment"):

@@ -16,7 +16,7 @@ from sagan_core import (
     save_checkpoint,
 )
 from sagan_core.checkpoint import save_snapshot
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 CONFIG = SAGANConfig(
     resolution=32,

@@ -1,6 +1,7 @@
 """The claims: places planted in images, preferences by hand, and the command on a tiny model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,9 @@ def test_redrawn_maps_are_of_the_same_grids_and_other_weights(folder):
     assert torch.equal(first.weights, again.weights)
     assert not torch.allclose(first.weights, other.weights)
     assert torch.equal(first.x, field.x)
+    alike = redrawn(field, replace(CONFIG, pool_keys=False), 0, alike=True)
+    centred = alike.key - alike.key.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(alike.query, CONFIG.query_scale * centred)
 
 
 def everywhere(cells_):

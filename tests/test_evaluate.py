@@ -9,26 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sagan_core import Discriminator, Generator, SAGANConfig, load_checkpoint, save_checkpoint
 from sagan_core.attention import attention_layers, record_attention
 from sagan_core.classifier import Classifier, class_accuracies, train_classifier
 from sagan_core.data import DataError, ImageSet
-from sagan_core.evaluate import (
-    Budget,
-    check_classes,
-    draw_samples,
-    gan_test,
-    gan_train,
-    load_real,
-    main,
-    measure_attention,
-    parser,
-    stratified_split,
-)
+from sagan_core.evaluate import check_classes, main, measure_attention, parser
 from sagan_core.measures import image_changes, summarise
+from sagan_core.quality import Budget, draw_samples, gan_test, gan_train
+from sagan_core.reference import load_real, stratified_split
 from sagan_core.sample import generate_images, latents
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 TINY = SAGANConfig(
@@ -270,7 +262,7 @@ def test_attention_in_chunks_is_the_summary_of_one_pass(tiny_folder):
 
 
 def test_evaluate_end_to_end(tiny_folder, tmp_path, capsys):
-    source = save_npz(tmp_path / "squares.npz", squares(40, seed=3))
+    source = save_npz(tmp_path / "squares.npz", squares(80, seed=3))
     options = ["--data", str(source), "--samples", "30", "--epochs", "2", "--seed", "1"]
     assert main([str(tiny_folder), *options]) == 0
     printed = capsys.readouterr().out
@@ -283,15 +275,29 @@ def test_evaluate_end_to_end(tiny_folder, tmp_path, capsys):
         values = [row[figure] for row in metrics["per_class"].values()]
         assert math.isclose(np.mean(values), mean)
     assert metrics["images"] == 640
-    assert "36 real training images, 4 real test images" in metrics["protocol"]
+    assert "72 real training images, 8 real test images" in metrics["protocol"]
     assert "30 samples for GAN-test and 30 for GAN-train" in metrics["protocol"]
     words = shlex.split(metrics["command"])
     assert words[:4] == ["python", "-m", "sagan_core.evaluate", str(tiny_folder)]
     assert sorted(words[4:]) == sorted(options)
     checkpoint = load_checkpoint(tiny_folder)
     assert metrics["attention"] == measure_attention(checkpoint, seed=1)
+    for name, figure in metrics["figures"].items():
+        assert figure["seed"] == 1, name
+        assert figure["features"] in {"classifier of the data set", "pixels"}, name
+        assert min(figure[n] for n in ("samples", "real_samples", "reference")) > 0, name
+        assert all(math.isfinite(figure[n]) for n in ("value", "real")), name
+    assert "no weights of Inception-v3 were given" in printed
+    grid = Image.open(tiny_folder / "neighbours.png")
+    assert grid.size == (8 * 34 - 2, 10 * 34 - 2)
     card = " ".join((tiny_folder / "README.md").read_text().split())
-    for shown in ("real-to-real", f"{metrics['accuracy']['gan_train']:.1%}", metrics["protocol"]):
+    assert "(neighbours.png)" in card
+    for shown in (
+        "real-to-real",
+        "Fréchet distance within classes",
+        f"{metrics['accuracy']['gan_train']:.1%}",
+        metrics["protocol"],
+    ):
         assert shown in card
     for layer in metrics["attention"]:
         assert layer in printed
@@ -300,14 +306,29 @@ def test_evaluate_end_to_end(tiny_folder, tmp_path, capsys):
         assert title in printed
 
 
-def test_an_unconditional_model_gets_its_attention_measured(tmp_path, capsys):
+def test_an_unconditional_model_is_measured_without_classes(tmp_path, capsys):
     folder = save_tiny(tmp_path / "plain", replace(TINY, classes=0), ())
-    source = save_npz(tmp_path / "squares.npz", squares(40, seed=3))
-    assert main([str(folder), "--data", str(source)]) == 0
+    source = save_npz(tmp_path / "squares.npz", squares(80, seed=3))
+    assert main([str(folder), "--data", str(source), "--epochs", "1"]) == 0
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert "accuracy" not in metrics
+    assert not {"accuracy", "per_class"} & set(metrics)
     assert len(metrics["attention"]) == 3
-    assert "Unconditional: no class figures" in capsys.readouterr().out
+    found = set(metrics["figures"])
+    assert {"frechet_distance", "precision", "coverage", "closer_pixels"} <= found
+    assert not {"gan_test", "gan_train", "class_frechet_distance"} & found
+    assert "GAN-test and GAN-train: the model is unconditional" in capsys.readouterr().out
+
+
+def test_data_without_classes_leaves_pixels_and_attention(tmp_path, capsys):
+    folder = save_tiny(tmp_path / "plain", replace(TINY, classes=0), ())
+    data = squares(40, seed=3)
+    np.savez(tmp_path / "plain.npz", images=data.images)
+    assert main([str(folder), "--data", str(tmp_path / "plain.npz")]) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics["figures"]) == {"closer_pixels", "copies_pixels"}
+    assert metrics["figures"]["closer_pixels"]["reference"] == 40
+    assert "the data has no classes" in capsys.readouterr().out
+    assert "the data has no classes" in " ".join((folder / "README.md").read_text().split())
 
 
 def test_a_model_without_attention_has_an_empty_table(tmp_path):
@@ -343,6 +364,7 @@ def test_other_names_for_as_many_classes_are_noted(tiny_folder, tmp_path, capsys
     ("checkpoint", "options", "message"),
     [
         ("missing", [], "does not exist"),
+        ("tiny/generator.safetensors", [], "is a file, and what is measured is kept in a check"),
         ("tiny", ["--data", "nowhere"], "no data at nowhere"),
         ("tiny", ["--device", "abacus"], "device 'abacus' cannot be used here"),
     ],

@@ -19,7 +19,7 @@ from sagan_core.faithfulness import (
     summarise,
 )
 from sagan_core.sample import generate
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 CONFIG = SAGANConfig(
     resolution=32,

@@ -12,6 +12,7 @@ from served import CONFIG, FIRST, LAST, make_generator
 
 from sagan_core import Discriminator, SAGANConfig, edit_attention, generate
 from sagan_core.attention import attention_layers
+from sagan_core.batchnorm import ConditionalBatchNorm
 from sagan_core.intervene import (
     Place,
     can_mix_classes,
@@ -21,9 +22,8 @@ from sagan_core.intervene import (
     spherical,
     without_keys,
 )
-from sagan_core.model import ConditionalBatchNorm
 from sagan_core.sample import drawn_label, judge, latents
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The networks against the released code's shapes, counted by hand."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sagan_core import Discriminator, Generator, SAGANConfig
-from sagan_core.model import pooled_conv, upsampled_conv
+from sagan_core.attention import attention_layers
+from sagan_core.model import ResidualBlock, pooled_conv, upsampled_conv
 
 TINY = SAGANConfig(
     resolution=32,
@@ -154,6 +156,33 @@ def test_every_weight_but_conditional_batch_norm_is_spectrally_normalised():
                 assert norm.item() == pytest.approx(1, abs=1e-2)
 
 
+@pytest.mark.parametrize("network", [Generator, Discriminator])
+def test_a_residual_block_in_attentions_place_has_as_many_parameters(network):
+    config = replace(SAGANConfig.paper(), width=8)
+    residual = network(replace(config, residual_instead=True))
+    counts = [sum(p.numel() for p in n.parameters()) for n in (network(config), residual)]
+    assert counts[0] == counts[1]
+    block = residual.blocks[2 if network is Generator else 1].attention
+    assert isinstance(block, ResidualBlock)
+    assert not attention_layers(residual)
+
+
+def test_a_residual_block_is_its_docstring_and_starts_as_the_identity():
+    block, x = ResidualBlock(8, 3), torch.randn(2, 8, 4, 4)
+    assert torch.equal(block(x), x)
+    with torch.no_grad():
+        block.gamma.fill_(0.5)
+    hidden = F.conv2d(x.clamp(min=0), block.conv1.weight, padding=1).clamp(min=0)
+    expected = x + 0.5 * torch.einsum("bihw,oi->bohw", hidden, block.conv2.weight[:, :, 0, 0])
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_spectral_norm_in_the_discriminator_alone():
+    config = replace(TINY, generator_spectral_norm=False)
+    assert not any("parametrizations" in name for name in Generator(config).state_dict())
+    assert any("parametrizations" in name for name in Discriminator(config).state_dict())
+
+
 def test_power_iteration_runs_once_per_training_forward_and_never_in_eval():
     discriminator, images, labels = Discriminator(TINY), torch.randn(2, 3, 32, 32), torch.arange(2)
     norm = discriminator.blocks[0].conv1.parametrizations.weight[0]
@@ -180,15 +209,21 @@ def test_spectral_norm_stays_float32_under_autocast():
     assert torch.equal(under, layer.weight)
 
 
+def enlarged(x):
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
 @pytest.mark.parametrize(
-    ("joined", "plain"),
+    ("size", "joined", "plain"),
     [
-        (pooled_conv, lambda x, c: F.avg_pool2d(c(x), 2)),
-        (upsampled_conv, lambda x, c: c(F.interpolate(x, scale_factor=2.0))),
+        (3, pooled_conv, lambda x, c: F.avg_pool2d(c(x), 2)),
+        (3, upsampled_conv, lambda x, c: c(enlarged(x))),
+        (1, lambda x, c: c(F.avg_pool2d(x, 2)), lambda x, c: F.avg_pool2d(c(x), 2)),
+        (1, lambda x, c: enlarged(c(x)), lambda x, c: c(enlarged(x))),
     ],
 )
-def test_joined_convolutions_equal_the_plain_ones_forward_and_backward(joined, plain):
-    layer = nn.Conv2d(5, 7, 3, padding=1).double()
+def test_rewritten_convolutions_equal_the_plain_ones_forward_and_backward(size, joined, plain):
+    layer = nn.Conv2d(5, 7, size, padding=size // 2).double()
     results = []
     for form in (joined, plain):
         x = torch.linspace(-1, 1, 2 * 5 * 6 * 8).double().view(2, 5, 6, 8).sin().requires_grad_()
@@ -223,3 +258,16 @@ def test_blocks_are_the_released_codes_written_out():
     x = torch.randn(2, 32, 4, 4)
     expected = x + last.conv2(F.relu(last.conv1(F.relu(x))))
     torch.testing.assert_close(last(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_one_pass_over_real_and_fake_is_two_passes_forward_and_backward():
+    network = Discriminator(TINY).double().eval()
+    images, labels = torch.randn(6, 3, 32, 32, dtype=torch.double), torch.tensor([0, 1, 2] * 2)
+    results = []
+    for parts in ([slice(0, 6)], [slice(0, 2), slice(2, 6)]):
+        network.zero_grad()
+        logits = torch.cat([network(images[part], labels[part]) for part in parts])
+        (logits * torch.arange(6)).sum().backward()
+        results.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
+    for together, apart in zip(*results, strict=True):
+        torch.testing.assert_close(together, apart)

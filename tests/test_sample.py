@@ -8,7 +8,7 @@ import torch
 
 from sagan_core import Generator, SAGANConfig, generate
 from sagan_core.sample import generate_images, image_grid, sample_grid, to_uint8
-from sagan_core.train import calibrate
+from sagan_core.state import calibrate
 
 
 def make(classes=3, attention=(16,)):

@@ -11,8 +11,8 @@ from torch import nn
 
 from sagan_core import Discriminator, Generator, SAGANConfig, SelfAttention, edit_attention
 from sagan_core.attention import attention_layers
+from sagan_core.state import calibrate
 from sagan_core.tail import record_tail
-from sagan_core.train import calibrate
 
 
 def config_of(**settings):
