@@ -51,12 +51,20 @@ def explorer(
     return gr.HTML(
         {**value, "module": module},
         html_template=(FOLDER / "explorer.html").read_text(encoding="utf-8"),
-        css_template=(FOLDER / "explorer.css").read_text(encoding="utf-8"),
+        css_template=style(),
         js_on_load=START,
         apply_default_css=False,
         server_functions=list(server_functions),
         **settings,
     )
+
+
+@cache
+def style() -> str:
+    """The explorer's style sheet, and after it those of the page's parts."""
+    own = FOLDER / "explorer.css"
+    parts = sorted(file for file in FOLDER.glob("*.css") if file != own)
+    return "\n".join(file.read_text(encoding="utf-8") for file in (own, *parts))
 
 
 @cache
