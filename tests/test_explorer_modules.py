@@ -318,4 +318,4 @@ def test_no_module_is_left_unused():
         reached.add(name)
         source = (FOLDER / name).read_text(encoding="utf-8")
         waiting += [part.split('"')[0] for part in source.split('from "./')[1:]]
-    assert reached == {path.name for path in FOLDER.glob("*.js")}
+    assert reached == {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js")}
