@@ -2,10 +2,13 @@
 // that can be asked and changed. It owns the state; the server only makes scenes and files.
 
 import { About } from "./about.js";
-import { addressIsSet, beside, linkTo, putBeside, readAddress, showInAddress } from "./address.js";
+import { addressIsSet, beside, putBeside, readAddress, showInAddress } from "./address.js";
 import { paintOn, randomCells } from "./blocking.js";
+import { another } from "./comparing.js";
 import { Controls } from "./controls.js";
 import { colourTable } from "./draw.js";
+import { Given } from "./given.js";
+import { Keeping } from "./keeping.js";
 import { keepLanguage, language, say, speak, told, translate, wantedLanguage } from "./language.js";
 import { Lesson } from "./lesson.js";
 import { Loader } from "./loader.js";
@@ -59,6 +62,8 @@ class Explorer {
       new Timeline(this.find("[data-part=training]"), page),
       new About(this.find("[data-part=checkpoint]"), page),
     ];
+    new Given(this.root, page);
+    new Keeping(this.find("[data-part=keep]"), page);
     this.listen();
     this.translate();
   }
@@ -80,6 +85,8 @@ class Explorer {
       choose: (index) => this.choose(index),
       set: (path, content, by) => this.set(path, content, by),
       complain: (words) => this.complain(words),
+      message: (words) => this.message(words),
+      upload: this.upload,
       colours: () => ({ table: this.tables[this.now.colours], log: this.now.log, style: this.now.style }),
       light: (cell, grid) => this.panes[0].light(cell, grid),
     };
@@ -512,9 +519,6 @@ class Explorer {
     });
     on(".towardseed", (event) => this.goToward(Number(event.target.value)), "change");
     on(".towardrandom", () => this.goToward(this.anySeed()));
-    for (const button of this.root.querySelectorAll("[data-save]")) button.addEventListener("click", () => this.save(button.dataset.save));
-    on(".link", () => this.copyLink());
-    this.listenForImages();
   }
 
   anySeed() {
@@ -571,22 +575,7 @@ class Explorer {
   // Comparing
 
   compare(kind) {
-    const { source } = this.now;
-    let other = { ...source, gamma: {}, without: {} };
-    let otherLayer = null;
-    if (kind === "seed") other.seed = this.anySeed();
-    if (kind === "class") other.label = ((source.label ?? 0) + 1) % this.lab.class_names.length;
-    if (kind === "random") other.weights = source.weights === "random" ? "trained" : "random";
-    if (kind === "checkpoint") {
-      const { checkpoints } = this.lab;
-      other = { checkpoint: checkpoints[(checkpoints.indexOf(this.lab.checkpoint) + 1) % checkpoints.length], seed: source.seed };
-    }
-    if (kind === "layer") {
-      const names = this.panes[0].scene.layers.map(({ name }) => name);
-      otherLayer = names[(names.indexOf(this.panes[0].layer.name) + 1) % names.length];
-      other = source;
-    }
-    this.become({ ...this.now, other: wholeSource(other), other_layer: otherLayer });
+    this.become({ ...this.now, ...another(kind, this.now.source, this.lab, this.panes[0], () => this.anySeed()) });
   }
 
   goToward(seed) {
@@ -595,61 +584,6 @@ class Explorer {
     const { source } = this.now;
     const label = source.toward?.label ?? source.label ?? null;
     this.become({ ...this.now, source: { ...source, toward: { seed, label }, at: source.at || 0.5 } });
-  }
-
-  // Images from outside
-
-  listenForImages() {
-    const file = this.find(".drop .image");
-    file.addEventListener("change", () => file.files[0] && this.takeImage(file.files[0]));
-    const area = this.root;
-    area.addEventListener("dragover", (event) => {
-      if (this.upload && event.dataTransfer.types.includes("Files")) event.preventDefault();
-    });
-    area.addEventListener("drop", (event) => {
-      if (!this.upload || !event.dataTransfer.files.length) return;
-      event.preventDefault();
-      this.takeImage(event.dataTransfer.files[0]);
-    });
-  }
-
-  async takeImage(file) {
-    if (!this.lab.discriminator) return this.complain(say("This checkpoint has no discriminator to look at an image."));
-    this.message(say("Reading {file} …", { file: file.name }));
-    try {
-      const { path } = await this.upload(file);
-      const { image } = await this.loader.ask("drop", { path, name: file.name, checkpoint: this.lab.checkpoint });
-      this.find("[data-part=discriminator]").open = true;
-      this.set("source.image", image);
-    } catch (error) {
-      this.complain(error.message);
-    }
-    return undefined;
-  }
-
-  // Keeping
-
-  async save(kind) {
-    const words = this.find(".saved");
-    words.textContent = say("Writing …");
-    try {
-      const { path, name } = await this.loader.ask("save", { state: this.state(), kind });
-      const link = Object.assign(document.createElement("a"), { href: this.loader.address({ path }), download: name });
-      link.click();
-      words.textContent = say("Saved as {file}.", { file: name });
-    } catch (error) {
-      words.textContent = error.message;
-    }
-  }
-
-  async copyLink() {
-    const link = linkTo(this.state());
-    try {
-      await navigator.clipboard.writeText(link);
-      this.find(".saved").textContent = say("The link is copied.");
-    } catch {
-      window.prompt(say("Copy this link:"), link); // no clipboard without https or permission
-    }
   }
 
   // Words
