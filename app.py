@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-CHECKPOINT = CHECKPOINTS / "fashion-mnist-32"
+CHECKPOINT = CHECKPOINTS / "emoji-32"
 
 
 def shipped() -> list[Path]:

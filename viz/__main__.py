@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from .workshop import Workshop
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-CHECKPOINT = CHECKPOINTS / "fashion-mnist-32"
+CHECKPOINT = CHECKPOINTS / "emoji-32"
 ADDRESS = "http://127.0.0.1:7860/"  # of a page on this machine
 
 EXAMPLES = """
 examples:
   python -m viz figure -o figure.pdf
-  python -m viz figure --label Sneaker --seed 3 --pins 3,4 8,8 12,5 --arrows -o sneaker.png
+  python -m viz figure --label flags --seed 3 --pins 8,6 16,16 24,20 --arrows -o flag.png
   python -m viz figure --checkpoint checkpoints/mine --layer blocks.2.attention \\
       --baseline average -o mine.svg
-  python -m viz figure --gamma blocks.1.attention=0 --seed 3 -o without-the-layer.png
+  python -m viz figure --gamma blocks.2.attention=0 --seed 3 -o without-the-layer.png
   python -m viz figure --recipe recipe.json -o again.pdf
-  python -m viz data --label Sneaker --seed 3 --pins 3,4 8,8 12,5 -o sneaker.npz
-  python -m viz html --label Sneaker --seed 3 -o sneaker.html
+  python -m viz data --label flags --seed 3 --pins 8,6 16,16 24,20 -o flag.npz
+  python -m viz html --label flags --seed 3 -o flag.html
   python -m viz handout --lang ko -o handout.pdf
 
 A recipe is what the page saves as JSON. What is given beside it comes first.
@@ -119,7 +119,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     image.add_argument(
         "--label",
         metavar="CLASS",
-        help='class to generate, by name ("Sneaker") or index (default: chosen by the seed)',
+        help='class to generate, by name ("flags") or index (default: chosen by the seed)',
     )
     image.add_argument(
         "--truncation",
@@ -145,7 +145,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     points.add_argument(
         "--layer",
         metavar="NAME",
-        help="attention layer, such as blocks.1.attention or discriminator.blocks.0.attention "
+        help="attention layer, such as blocks.2.attention or discriminator.blocks.0.attention "
         "(default: the generator's last)",
     )
     points.add_argument(
