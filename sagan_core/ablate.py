@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from .checkpoint import CONFIG, Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE, Classifier, class_accuracies, classifier_features
+from .command import command_line, whole
 from .comparison import markdown
 from .data import SOURCES, DataError
 from .device import hardware, resolve_device
@@ -247,7 +247,7 @@ class Grid:
         return {
             "rows": ordered,
             "protocol": self.protocol(),
-            "command": command_line(self.options),
+            "command": command_line(parser(), self.options),
             "data": self.real.images.source,
         }
 
@@ -305,41 +305,26 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("--data", required=True, metavar="SOURCE", help=f"with classes: {SOURCES}")
     add("--out", required=True, type=Path, metavar="FOLDER", help="folder of the whole grid")
-    add("--images", type=_count, default=200_000, metavar="N", help="shown to a run (200,000)")
-    add("--seeds", type=_count, default=3, metavar="N", help="runs of every row (3)")
+    add("--images", type=whole(1), default=200_000, metavar="N", help="shown to a run (200,000)")
+    add("--seeds", type=whole(1), default=3, metavar="N", help="runs of every row (3)")
     add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="default: all")
     add("--resolution", type=int, choices=RESOLUTIONS, default=32, help="pixels (32)")
-    add("--width", type=_count, default=32, metavar="N", help="of the generator's last block (32)")
-    add("--batch-size", type=_count, default=64, metavar="N", help="images per step (64)")
+    add(
+        "--width", type=whole(1), default=32, metavar="N", help="of the generator's last block (32)"
+    )
+    add("--batch-size", type=whole(1), default=64, metavar="N", help="images per step (64)")
     add(
         "--samples",
-        type=partial(_count, least=LEAST_COMPARED),
+        type=whole(LEAST_COMPARED),
         default=5000,
         metavar="N",
         help="every figure is of (5,000)",
     )
-    add("--judge-steps", type=_count, metavar="N", help="of the classifier; default 8 epochs")
+    add("--judge-steps", type=whole(1), metavar="N", help="of the classifier; default 8 epochs")
     add("--precision", choices=PRECISIONS, help="as in sagan_core.train")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
-    add("--threads", type=_count, metavar="N", help="CPU threads; by default torch decides")
+    add("--threads", type=whole(1), metavar="N", help="CPU threads; by default torch decides")
     return command
-
-
-def _count(text: str, least: int = 1) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
-    return int(text)
-
-
-def command_line(options: argparse.Namespace) -> str:
-    """The command with every option that is not the default."""
-    words = ["python", "-m", "sagan_core.ablate"]
-    defaults = vars(parser().parse_args(["--data", "", "--out", ""]))
-    for name, value in vars(options).items():
-        if value != defaults[name]:
-            values = value if isinstance(value, list) else [value]
-            words += ["--" + name.replace("_", "-"), *map(str, values)]
-    return shlex.join(words)
 
 
 def write_results(grid: Grid) -> None:

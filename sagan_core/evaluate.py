@@ -10,10 +10,9 @@ import argparse
 import io
 import json
 import math
-import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -28,6 +27,7 @@ from .attention import AttentionField, attention_layers, record_attention
 from .card import METRICS, NEIGHBOURS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE
+from .command import command_line, whole
 from .data import SOURCES, DataError
 from .device import hardware, resolve_device
 from .inception import download_weights, is_published, load_inception
@@ -193,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     add("--data", required=True, metavar="SOURCE", help=f"what it was trained on: {SOURCES}")
     add(
         "--samples",
-        type=_whole(1),
+        type=whole(1),
         metavar="N",
         help="how many GAN-train trains on (default: as many as real training images, "
         f"{MOST_GAN_TRAIN_SAMPLES:,} at most); the other figures look at {COMPARED_SAMPLES:,}, "
@@ -201,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--epochs",
-        type=_whole(1),
+        type=whole(1),
         metavar="N",
         help="how often a classifier sees the real images; the one trained on samples gets as "
         f"many batches (default {EPOCHS}, or more where that makes under {LEAST_STEPS:,} batches)",
@@ -215,28 +215,16 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--inception-samples",
-        type=_whole(2),
+        type=whole(2),
         default=INCEPTION_SAMPLES,
         metavar="N",
         help=f"how many samples FID and its like look at, and how many training images "
         f"({INCEPTION_SAMPLES:,}, or as many as there are)",
     )
-    add("--seed", type=_whole(0, MAX_SEED), default=0, metavar="N", help="of everything (0)")
+    add("--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of everything (0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
-    add("--threads", type=_whole(1), metavar="N", help="CPU threads; by default torch decides")
+    add("--threads", type=whole(1), metavar="N", help="CPU threads; by default torch decides")
     return command
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number in a range, for argparse."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-            upper = "" if most is None else f" to {most}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{upper}")
-        return int(text)
-
-    return number
 
 
 def check_classes(checkpoint: Checkpoint, real: RealData) -> None:
@@ -318,21 +306,11 @@ def evaluate_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Image.
     about = {
         **metrics,
         "images": checkpoint.training.get("images"),
-        "command": command_line(options),
+        "command": command_line(parser(), options, "checkpoint"),
         "hardware": hardware(device),
         "seconds": round(time.monotonic() - began),
     }
     return about, neighbours
-
-
-def command_line(options: argparse.Namespace) -> str:
-    """The command with every option that is not the default."""
-    words = ["python", "-m", "sagan_core.evaluate", str(options.checkpoint)]
-    defaults = vars(parser().parse_args(["", "--data", ""]))
-    for name, value in vars(options).items():
-        if value != defaults[name] and name != "checkpoint":
-            words += ["--" + name.replace("_", "-"), str(value)]
-    return shlex.join(words)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

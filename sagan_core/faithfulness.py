@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from .attention import attention_layers
 from .attribution import MAPS, PAIRS, Evidence, Probe, prepare, probe_image, probe_sample
 from .card import FAITHFULNESS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
+from .command import command_line, whole
 from .deletion import LEAST_EFFECT, RANDOM_DRAWS, VERDICTS
 from .device import hardware, resolve_device
 from .sample import MAX_SEED, Sample, generate
@@ -225,24 +225,12 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its folder")
     add = command.add_argument
-    add("--images", type=_whole(1), default=20, metavar="N", help="generated images (20)")
-    add("--points", type=_whole(1), default=8, metavar="N", help="points of each image (8)")
-    add("--seed", type=_whole(0, MAX_SEED), default=0, metavar="N", help="of everything (0)")
+    add("--images", type=whole(1), default=20, metavar="N", help="generated images (20)")
+    add("--points", type=whole(1), default=8, metavar="N", help="points of each image (8)")
+    add("--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of everything (0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
-    add("--threads", type=_whole(1), metavar="N", help="CPU threads; by default torch decides")
+    add("--threads", type=whole(1), metavar="N", help="CPU threads; by default torch decides")
     return command
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number in a range, for argparse."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-            upper = "" if most is None else f" to {most}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{upper}")
-        return int(text)
-
-    return number
 
 
 def examine_folder(options: argparse.Namespace) -> dict[str, Any]:
@@ -273,20 +261,10 @@ def examine_folder(options: argparse.Namespace) -> dict[str, Any]:
         "layers": layers,
         "protocol": protocol,
         "images": checkpoint.training.get("images"),
-        "command": command_line(options),
+        "command": command_line(parser(), options, "checkpoint"),
         "hardware": hardware(device),
         "seconds": round(time.monotonic() - began),
     }
-
-
-def command_line(options: argparse.Namespace) -> str:
-    """The command with every option that is not the default."""
-    words = ["python", "-m", "sagan_core.faithfulness", str(options.checkpoint)]
-    defaults = vars(parser().parse_args([""]))
-    for name, value in vars(options).items():
-        if value != defaults[name] and name != "checkpoint":
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +128,7 @@ _PLACES: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
+@cache
 def places() -> dict[str, Place]:
     """Where in the code each step happens, read from the code that runs."""
     found = {}

@@ -20,13 +20,7 @@ from sagan_core.state import Recipe
 from viz.plots import ablation_figure
 from viz.plots import main as plot
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

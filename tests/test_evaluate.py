@@ -22,6 +22,7 @@ from sagan_core.reference import load_real, stratified_split
 from sagan_core.sample import generate_images, latents
 from sagan_core.state import calibrate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 TINY = SAGANConfig(
     resolution=32,
@@ -52,15 +53,6 @@ def relabelled(data, share, seed=0):
     noisy = rng.random(len(data)) < share
     labels = np.where(noisy, rng.integers(0, 4, len(data)), data.labels)
     return replace(data, labels=labels)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny batches on a busy machine: two threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from sagan_core import Discriminator, Generator, SAGANConfig, load_checkpoint, save_checkpoint
 from sagan_core.attention import attention_layers
 from sagan_core.attribution import PAIRS, probe_sample
+from sagan_core.command import command_line
 from sagan_core.faithfulness import (
-    command_line,
     draw_pins,
     examine_points,
     main,
@@ -140,4 +140,5 @@ def test_help_teaches_and_the_command_is_kept():
     for word in ("area over random", "another point's map", "random weights", "Two images"):
         assert word in text
     options = parser().parse_args(["checkpoints/mine", "--points", "3"])
-    assert command_line(options) == "python -m sagan_core.faithfulness checkpoints/mine --points 3"
+    kept = command_line(parser(), options, "checkpoint")
+    assert kept == "python -m sagan_core.faithfulness checkpoints/mine --points 3"

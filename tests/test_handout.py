@@ -7,7 +7,7 @@ import re
 import pytest
 
 from viz.__main__ import main
-from viz.handout import WORDS, handout, opening_state, questions
+from viz.handout import WORDS, handout, questions
 from viz.language import EXPLORER, LANGUAGES, exported
 from viz.lettering import undrawable
 from viz.studio import Studio
@@ -28,7 +28,7 @@ def writable(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_it_is_one_a4_page_of_text(studio, language):
     writable(language)
-    content = handout(studio, opening_state(studio), language, ADDRESS)
+    content = handout(studio, studio.beginning(), language, ADDRESS)
     assert len(re.findall(rb"/Type /Page\b(?!s)", content)) == 1
     box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", content)
     assert box
@@ -37,7 +37,7 @@ def test_it_is_one_a4_page_of_text(studio, language):
     assert b"/FontFile2" in content
     assert b"/Type3" not in content
     if language == "en":
-        assert content == handout(studio, opening_state(studio), language, ADDRESS)
+        assert content == handout(studio, studio.beginning(), language, ADDRESS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -53,7 +53,7 @@ def test_it_asks_what_the_lesson_asks(language):
 
 def test_it_shows_what_the_page_opens_with(studio):
     """Without openings of its own, the image of `Studio.opening`, with the pins it suggests."""
-    assert opening_state(studio) == {"source": studio.opening().to_json()}
+    assert studio.beginning() == {"source": studio.opening().to_json()}
 
 
 def test_every_language_has_the_same_words():
@@ -67,11 +67,11 @@ def test_every_language_has_the_same_words():
 
 def test_what_cannot_be_written_is_named(studio):
     with pytest.raises(ValueError, match="language is 'fr'; it must be one of en, ko"):
-        handout(studio, opening_state(studio), "fr", ADDRESS)
-    state = {**opening_state(studio), "layer": "discriminator.blocks.0.attention"}
+        handout(studio, studio.beginning(), "fr", ADDRESS)
+    state = {**studio.beginning(), "layer": "discriminator.blocks.0.attention"}
     with pytest.raises(ValueError, match="is about one of the generator"):
         handout(studio, state, "en", ADDRESS)
-    long = {**opening_state(studio), "pins": [[0, 0], [1, 1], [2, 2], [3, 3]]}
+    long = {**studio.beginning(), "pins": [[0, 0], [1, 1], [2, 2], [3, 3]]}
     assert handout(studio, long, "en", ADDRESS).count(b"/Subtype /Image") == 1 + 3 + 1
 
 

@@ -56,8 +56,10 @@ def test_the_readmes_python_runs(monkeypatch):
 def test_every_file_that_the_readme_names_is_there():
     text = (ROOT / "README.md").read_text()
     tree = text.split("## What is where")[1].split("```")[1]
+    folders = [ROOT / name for name in ("sagan_core", "viz", "benchmarks", "tests")]
+    there = {path.name for folder in folders for path in folder.rglob("*.py")}
     for name in re.findall(r"\b\w+\.py\b", tree):
-        assert list(ROOT.rglob(name)), name
+        assert name in there or (ROOT / name).is_file(), name
     for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
         assert (ROOT / link).exists(), link
 

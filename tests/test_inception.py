@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_train import CONFIG
 
-from sagan_core import Discriminator, Generator, SAGANConfig, save_checkpoint
+from sagan_core import Discriminator, Generator, save_checkpoint
 from sagan_core.data import ImageSet
 from sagan_core.evaluate import main
 from sagan_core.inception import (
@@ -126,17 +127,8 @@ def test_our_distances_are_torch_fidelitys(torch_fidelity):
 
 @pytest.fixture
 def folder(tmp_path):
-    config = SAGANConfig(
-        resolution=32,
-        image_channels=1,
-        classes=2,
-        latent_size=4,
-        width=8,
-        attention=(8,),
-        discriminator_attention=(8,),
-    )
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / "tiny", Generator(config), Discriminator(config), ("below", "above"))
+    save_checkpoint(tmp_path / "tiny", Generator(CONFIG), Discriminator(CONFIG), ("below", "above"))
     return tmp_path / "tiny"
 
 

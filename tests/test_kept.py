@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from served import CONFIG, FIRST, LAST
 
-from sagan_core import Checkpoint, Discriminator, Generator, SAGANConfig, SelfAttention
+from sagan_core import Checkpoint, Discriminator, Generator, SelfAttention
 from sagan_core.attention import mask_keys
 from viz.kept import Shown, keep, state_of_recipe
 from viz.maps import map_of
 from viz.view import LOOK_OPTIONS
 from viz.workshop import Workshop
 
-FIRST, LAST = "blocks.0.attention", "blocks.1.attention"
 JUDGE = "discriminator.blocks.0.attention"
 STATE = {
     "source": {"seed": 3, "label": 1, "gamma": {LAST: 0.5}, "without": {LAST: [0, 9]}},
@@ -35,16 +35,7 @@ STATE = {
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
     torch.manual_seed(0)
-    config = SAGANConfig(
-        resolution=32,
-        image_channels=1,
-        classes=3,
-        latent_size=8,
-        width=16,
-        attention=(8, 16),
-        discriminator_attention=(16,),
-    )
-    networks = [Generator(config), Discriminator(config)]
+    networks = [Generator(CONFIG), Discriminator(CONFIG)]
     for network in networks:
         for module in network.modules():
             if isinstance(module, SelfAttention):

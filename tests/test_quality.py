@@ -21,19 +21,12 @@ from sagan_core.quality import Budget, Quality, draw_samples, measure_quality, t
 from sagan_core.reference import RealData
 from sagan_core.sample import generate, generate_images
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = Path(__file__).parent.parent / "checkpoints" / "fashion-mnist-32"
 CLASSES = 4
 BUDGET = Budget(steps=30, seed=0)
 SAMPLES = 200
 DROPPED, KEPT = 1, 0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import importlib.resources
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from browser import EXPLORER, visit, with_query
-from served import FIRST, LAST, with_gamma
+from served import CONFIG, FIRST, LAST, with_gamma
 
-from sagan_core import Checkpoint, Discriminator, Generator, SAGANConfig, SelfAttention
+from sagan_core import Checkpoint, Discriminator, Generator, SelfAttention
 from sagan_core.attention import attention_layers, record_attention
 from sagan_core.steps import steps_at
 from viz.source import Source
@@ -33,16 +34,7 @@ KINDS = {
 def asked(request):
     """A page on a small model of each kind, and the source that is asked about."""
     torch.manual_seed(3)
-    config = SAGANConfig(
-        resolution=32,
-        image_channels=1,
-        classes=3,
-        latent_size=8,
-        width=16,
-        attention=(8, 16),
-        discriminator_attention=(16,),
-        **KINDS[request.param],
-    )
+    config = replace(CONFIG, **KINDS[request.param])
     networks = with_gamma(Generator(config), 0.8), with_gamma(Discriminator(config), -0.5)
     studio = Studio([Checkpoint(*networks, ("a", "b", "c"), {}, Path("small"))])
     source = {"seed": 5, "label": 2, "gamma": {LAST: 0.5}}

@@ -279,11 +279,11 @@ def save(options: argparse.Namespace) -> None:
 
 
 def _sheet(workshop: Workshop, state: dict[str, Any], options: argparse.Namespace) -> bytes:
-    from .handout import handout, opening_state
+    from .handout import handout
 
     chosen = (options.recipe, options.seed, options.label, options.pins, options.layer)
     if all(one is None for one in chosen):
-        state = opening_state(workshop)
+        state = workshop.beginning()
     state = _changed(workshop.networks.checkpoint, state, options)
     return handout(workshop, state, options.lang, options.address)
 

@@ -17,7 +17,6 @@ from .language import EXPLORER, LANGUAGES, catalogue, exported
 from .layout import DOTS_PER_INCH, POINT
 from .lettering import legible, undrawable, undrawable_in_bold, wrap, write
 from .making import title
-from .openings import read_openings
 from .workshop import Workshop
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def handout(workshop: Workshop, state: Mapping[str, Any], language: str, address
     """The sheet as a PDF of one page; its text is text. The same sheet, the same bytes.
 
     Args:
-        state: which image, layer and pins, as a browser has it; see `opening_state`.
+        state: which image, layer and pins, as a browser has it; see `Workshop.beginning`.
         language: "en" or "ko".
         address: where the page is opened in class.
 
@@ -97,16 +96,6 @@ def handout(workshop: Workshop, state: Mapping[str, Any], language: str, address
         metadata = {"Title": words["title"], "Creator": "SAGAN Lens", "CreationDate": None}
         page.savefig(file, format="pdf", dpi=DOTS_PER_INCH, facecolor="white", metadata=metadata)
     return file.getvalue()
-
-
-def opening_state(workshop: Workshop) -> dict[str, Any]:
-    """The image, layer and pins with which the page opens, the first three pins."""
-    name = workshop.networks.names[0]
-    picked = read_openings(workshop.networks.checkpoint(name), name)
-    if not picked:
-        return {"source": workshop.opening(name).to_json()}
-    first = picked[0].to_json()
-    return {"source": first["source"], "layer": first["layer"], "pins": first["pins"][:PINS]}
 
 
 def _still(shown: Shown, words: Mapping[str, str]) -> StillFigure:

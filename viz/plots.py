@@ -12,6 +12,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sagan_core.comparison import Spread
+
 # Rows of a kind share a hue (Okabe and Ito 2008), and are told apart by line and marker.
 FAMILIES = {
     "none": "#000000",
@@ -94,15 +96,11 @@ def _add_curve(figure: go.Figure, row: Mapping[str, Any], style: Mapping[str, st
         return
     images = sorted(set.intersection(*map(set, curves)))
     columns = [[curve[count] for curve in curves] for count in images]
-    means = [sum(column) / len(column) for column in columns]
+    found = [Spread.of(column) for column in columns]
     if len(curves) > 1:
-        spreads = [
-            (sum((v - m) ** 2 for v in column) / (len(column) - 1)) ** 0.5
-            for column, m in zip(columns, means, strict=True)
-        ]
         # The axis is logarithmic: what would reach below 0 ends at a tenth of the mean.
-        low = [max(m - s, m / 10) for m, s in zip(means, spreads, strict=True)]
-        high = [m + s for m, s in zip(means, spreads, strict=True)]
+        low = [max(one.mean - one.deviation, one.mean / 10) for one in found]
+        high = [one.mean + one.deviation for one in found]
         figure.add_scatter(
             x=[*images, *reversed(images)],
             y=[*high, *reversed(low)],
@@ -118,7 +116,7 @@ def _add_curve(figure: go.Figure, row: Mapping[str, Any], style: Mapping[str, st
         )
     figure.add_scatter(
         x=images,
-        y=means,
+        y=[one.mean for one in found],
         name=row["title"],
         legendgroup=row["title"],
         mode="lines+markers",
@@ -145,7 +143,7 @@ def _add_ends(figure: go.Figure, row: Mapping[str, Any], style: Mapping[str, str
         **hidden,
     )
     figure.add_scatter(
-        x=[sum(values) / len(values)],
+        x=[Spread.of(values).mean],
         y=[row["title"]],
         mode="markers",
         marker={

@@ -148,12 +148,11 @@ class Studio(Workshop):
 
     def _describe(self, name: str) -> dict[str, Any]:
         checkpoint = self.networks.checkpoint(name)
-        openings = read_openings(checkpoint, name)
-        source = self.checked(openings[0].source) if openings else self.opening(name)
-        described = lab_of(self._scene(source)["layers"], source.to_json())
-        if openings:
-            first = openings[0].to_json()
-            described["defaults"] |= {"layer": first["layer"], "pins": first["pins"]}
+        begun = self.beginning(name)
+        described = lab_of(
+            self._scene(Source.from_json(begun["source"]))["layers"], begun["source"]
+        )
+        described["defaults"] |= begun
         return {
             "checkpoint": name,
             "checkpoints": self.networks.names,
@@ -163,7 +162,7 @@ class Studio(Workshop):
             "uploads": self.uploads,
             "real": len(self.real(name)),
             "discriminator": checkpoint.discriminator is not None,
-            "openings": [self._offered(opening) for opening in openings],
+            "openings": [self._offered(opening) for opening in read_openings(checkpoint, name)],
             **described,
         }
 

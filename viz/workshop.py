@@ -17,6 +17,7 @@ from .dropped import Dropped, Fitted, Shape
 from .explorer.packing import pack
 from .making import Made, make, subtitle, title
 from .networks import Networks
+from .openings import read_openings
 from .source import Source
 
 MADE_BYTES = 500_000_000
@@ -92,6 +93,20 @@ class Workshop:
         seeds = range(OPENING_SEEDS if small else 1)
         sources = [self.checked(Source(checkpoint=name, seed=seed)) for seed in seeds]
         return max(sources, key=lambda source: self.made(source).dependence())
+
+    def beginning(self, name: str = "") -> dict[str, Any]:
+        """The part of a state that a checkpoint's page begins with.
+
+        {"source", "layer", "pins"} of the first of its hand-picked openings; without any, the
+        source of `opening` alone. Raises ValueError as `opening` and `read_openings` do.
+        """
+        name = self.networks.full_name(name)
+        picked = read_openings(self.networks.checkpoint(name), name)
+        if not picked:
+            return {"source": self.opening(name).to_json()}
+        first = picked[0].to_json()
+        source = self.checked(picked[0].source)
+        return {"source": source.to_json(), "layer": first["layer"], "pins": first["pins"]}
 
     def _make(self, source: Source) -> Made:
         pair = self.networks.pair(source.checkpoint, source.weights)

@@ -1,5 +1,6 @@
 // What there is to know about the checkpoint that is open, and opening another from a file.
 
+import { make, tableRow } from "./elements.js";
 import { language, say, told } from "./language.js";
 
 export class About {
@@ -30,15 +31,11 @@ export class About {
     const count = classes ? say("{count} classes", { count: classes }) : say("no classes");
     const facts = [`${family}, ${resolution}×${resolution}`, count, weights && told(weights)].filter(Boolean);
     this.find(".recognised").textContent = `${name}: ${facts.join(", ")}. ${reasons.map(sentence).join(" ")}`.trim();
-    this.find(".remarks").replaceChildren(...warnings.map((text) => {
-      const item = element("li", sentence(told(text)));
-      item.className = "warning";
-      return item;
-    }));
+    this.find(".remarks").replaceChildren(...warnings.map((text) => make("li", sentence(told(text)), { className: "warning" })));
     this.find(".networks").replaceChildren(...networks.map(table));
     const rows = Object.entries(norms);
     this.find(".norms").hidden = rows.length === 0;
-    this.find(".norms tbody").replaceChildren(...rows.map(([layer, norm]) => row([layer, Number(norm.toPrecision(5))])));
+    this.find(".norms tbody").replaceChildren(...rows.map(([layer, norm]) => tableRow([layer, Number(norm.toPrecision(5))])));
   }
 
   /** Upload a file, with progress, and open it. */
@@ -68,28 +65,18 @@ function table({ name, parameters, parts }) {
   const section = document.createElement("div");
   const grid = document.createElement("table");
   const head = document.createElement("thead");
-  head.append(row([say("Resolution"), say("Channels"), say("Layer"), say("Parameters"), say("Gamma")], "th"));
+  head.append(tableRow([say("Resolution"), say("Channels"), say("Layer"), say("Parameters"), say("Gamma")], "th"));
   const body = document.createElement("tbody");
   for (const part of parts) {
     const called = part.native && part.native !== part.name ? `${part.name} (${part.native})` : part.name;
     const gamma = part.gamma === null ? "" : Number(part.gamma.toPrecision(3));
-    const line = row([`${part.resolution}×${part.resolution}`, part.channels, part.gamma === null ? called : say("attention: {layer}", { layer: called }), part.parameters.toLocaleString("en"), gamma]);
+    const line = tableRow([`${part.resolution}×${part.resolution}`, part.channels, part.gamma === null ? called : say("attention: {layer}", { layer: called }), part.parameters.toLocaleString("en"), gamma]);
     line.classList.toggle("attention", part.gamma !== null);
     body.append(line);
   }
   grid.append(head, body);
-  section.append(element("h3", say("{network}, {count} parameters", { network: told(name), count: parameters.toLocaleString("en") })), grid);
+  section.append(make("h3", say("{network}, {count} parameters", { network: told(name), count: parameters.toLocaleString("en") })), grid);
   return section;
-}
-
-function row(cells, kind = "td") {
-  const line = document.createElement("tr");
-  line.append(...cells.map((cell) => element(kind, cell)));
-  return line;
-}
-
-function element(name, text) {
-  return Object.assign(document.createElement(name), { textContent: text });
 }
 
 /** Post a file to Gradio; resolves to its path on the server. `progress` gets a part from 0 to 1. */

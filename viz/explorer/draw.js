@@ -37,9 +37,14 @@ export function paintBar(canvas, { style, table }) {
   paintMap(canvas, values, { width: 256, height: 1 }, { top: 255, log: false, style: "overlay", table: style === "mask" ? greys : table });
 }
 
+/** What is written in base64, as a Uint8Array. */
+export function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+}
+
 /** 256 red, green, blue triples in base64 -> opaque pixels as a Uint32Array in the machine's byte order. */
 export function colourTable(base64) {
-  const table = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const table = bytesOf(base64);
   const bytes = new Uint8ClampedArray(256 * 4);
   for (let i = 0; i < 256; i++) bytes.set([table[3 * i], table[3 * i + 1], table[3 * i + 2], 255], 4 * i);
   return new Uint32Array(bytes.buffer);

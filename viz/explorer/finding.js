@@ -2,11 +2,11 @@
 
 import { deletionFigure } from "./deletion.js";
 import { say } from "./language.js";
-import { coverCell } from "./draw.js";
+import { bytesOf, coverCell } from "./draw.js";
 import { dressPin } from "./markers.js";
 import { Panels } from "./panels.js";
 import { plot } from "./plot.js";
-import { formatMultiple } from "./words.js";
+import { formatMultiple, signed } from "./words.js";
 
 /** What the maps are called, by their names in the evidence. */
 export const NAMES = {
@@ -165,7 +165,7 @@ export class Finding {
         const cell = document.createElement("td");
         if (place > at) return cell;
         const found = value(other, name);
-        cell.textContent = found === null ? "–" : found.toFixed(2).replace("-", "−");
+        cell.textContent = found === null ? "–" : signed(found);
         cell.style.setProperty("--agree", `${Math.round(60 * Math.max(0, found ?? 0))}%`);
         return cell;
       }));
@@ -180,7 +180,7 @@ function header(name, scope) {
 
 /** {height, width, channels, pixels in base64} -> the same with bytes. */
 function decoded(image) {
-  image.bytes ??= { ...image, pixels: Uint8Array.from(atob(image.pixels), (letter) => letter.charCodeAt(0)) };
+  image.bytes ??= { ...image, pixels: bytesOf(image.pixels) };
   return image.bytes;
 }
 

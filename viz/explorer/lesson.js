@@ -2,6 +2,7 @@
 // and an answer; then a quiz. Its text is in lesson_steps.js.
 
 import { beside, putBeside, queryString } from "./address.js";
+import { make } from "./elements.js";
 import { language, say, told } from "./language.js";
 import { ACTS, PLACES, setupOf } from "./lesson_acts.js";
 import { drawReach, SoftmaxTable } from "./lesson_figures.js";
@@ -395,10 +396,6 @@ const nameOf = (at) => (at === QUIZ_AT ? "quiz" : String(at));
 function numberOf(name) {
   const at = [...STEPS.keys(), STEPS.length].map((index) => index + 1).find((one) => nameOf(one) === name);
   return at ?? null;
-}
-
-function make(name, text = "", more = {}) {
-  return Object.assign(document.createElement(name), { textContent: text, ...more });
 }
 
 function choices(texts, name, answer) {

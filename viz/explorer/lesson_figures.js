@@ -2,7 +2,9 @@
 
 import { paintImage } from "./draw.js";
 import { say } from "./language.js";
+import { make, tableRow } from "./elements.js";
 import { attentionRow, largest } from "./maths.js";
+import { signed } from "./words.js";
 
 const CLOSE = 0.04; // of the right answer, for numbers that were rounded on the way
 const BELOW = -0.8; // of the largest dot product: where key B is looked for
@@ -74,14 +76,12 @@ export class SoftmaxTable {
   }
 
   paint() {
-    this.find("thead tr").replaceChildren(...[say("Key"), say("Row, column"), say("Dot product, less the largest"), say("e to that power"), say("Attention")].map((text) => cell("th", text)));
+    this.find("thead tr").replaceChildren(...[say("Key"), say("Row, column"), say("Dot product, less the largest"), say("e to that power"), say("Attention")].map((text) => make("th", text)));
     this.find("tbody").replaceChildren(...this.rows.map(({ below, weight, row, col }, index) => {
       const hidden = index === 1 && !this.complete;
-      const line = document.createElement("tr");
       const power = hidden ? "?" : Number(Math.exp(below).toPrecision(3));
       const share = hidden ? "?" : `${Number((100 * weight).toPrecision(3))}%`;
-      line.append(...["ABC"[index], `(${row}, ${col})`, signed(below), power, share].map((text) => cell("td", text)));
-      return line;
+      return tableRow(["ABC"[index], `(${row}, ${col})`, signed(below), power, share]);
     }));
     this.find(".sum").textContent = say("Sum of e to that power over all {keys} keys: {sum}", { keys: this.count, sum: Number(this.sum.toPrecision(4)) });
     this.find("label span").textContent = say("Attention of key B:");
@@ -100,6 +100,3 @@ export class SoftmaxTable {
     this.find(".hint").textContent = say("Not yet. Compute e to the power of {below}, then divide it by {sum}.", { below: signed(this.rows[1].below), sum: Number(this.sum.toPrecision(4)) });
   }
 }
-
-const signed = (number) => number.toFixed(2).replace("-", "−");
-const cell = (name, text) => Object.assign(document.createElement(name), { textContent: text });

@@ -1,7 +1,8 @@
 // Step by step: how the chosen pin's point was made, from its features to what the layer returns, in
 // the numbers of this image. One key is lit in every step.
 
-import { coverCell, paintImage, paintMap } from "./draw.js";
+import { bytesOf, coverCell, paintImage, paintMap } from "./draw.js";
+import { make, tableRow } from "./elements.js";
 import { language, say } from "./language.js";
 import { arrowStep, stepped } from "./markers.js";
 import { cellAt, UNIT } from "./maths.js";
@@ -56,29 +57,38 @@ export class Making {
     const cell = pins[index];
     const wanted = JSON.stringify([sourceKey(source), layer.name, cell, language()]);
     if (this.wanted === wanted) return;
+    if (this.asking) {
+      this.again = true; // a pin that is dragged asks for where it comes to rest, not for its way
+      return;
+    }
     this.wanted = wanted;
+    this.asking = true;
     try {
       const answer = await this.page.loader.ask("steps", { source, layer: layer.name, cell });
-      if (this.wanted !== wanted) return; // another point was chosen meanwhile
-      this.present(answer, index);
+      if (!this.again) this.present(answer);
     } catch (error) {
       this.wanted = null;
       this.find(".making").hidden = true;
       this.find(".status").textContent = say("The numbers could not be had: {reason}", { reason: error.message });
     }
+    this.asking = false;
+    if (this.again) {
+      this.again = false;
+      this.wanted = null;
+      await this.show();
+    }
   }
 
-  present(answer, index) {
+  present(answer) {
     const arrays = Object.fromEntries(Object.entries(answer.arrays).map(([name, packed]) => [name, unpacked(packed)]));
     const [height, width] = answer.key_grid;
-    const [queryHeight, queryWidth] = answer.query_grid;
-    Object.assign(this, { answer, arrays, grid: { height, width }, own: { height: queryHeight, width: queryWidth }, pin: this.page.lab().pin_colours[index] });
+    Object.assign(this, { answer, arrays, grid: { height, width } });
     this.keys = arrays.logits.length;
+    this.softmax = this.denominator(answer, arrays.logits);
     this.order = [...arrays.weights.keys()].sort((a, b) => arrays.weights[b] - arrays.weights[a]);
-    this.key = this.order[0];
     this.build();
     this.fill();
-    this.choose(this.key, false);
+    this.choose(this.order[0]);
   }
 
   /** The steps without numbers, once per language. */
@@ -142,8 +152,8 @@ export class Making {
       const { row, col } = cellAt((clientX - box.left) / box.width, (clientY - box.top) / box.height, UNIT, this.grid);
       return row * this.grid.width + col;
     };
-    frame.addEventListener("pointermove", (event) => this.choose(under(event)));
-    frame.addEventListener("pointerdown", (event) => this.choose(under(event)));
+    frame.addEventListener("pointermove", (event) => this.point(under(event)));
+    frame.addEventListener("pointerdown", (event) => this.point(under(event)));
     frame.addEventListener("pointerleave", () => this.page.light(null, this.grid));
     frame.addEventListener("blur", () => this.page.light(null, this.grid));
     frame.addEventListener("focus", () => this.page.light(this.cell(this.key), this.grid));
@@ -152,7 +162,7 @@ export class Making {
       if (!step) return;
       event.preventDefault();
       const { row, col } = stepped(this.cell(this.key), ...step, this.grid);
-      this.choose(row * this.grid.width + col);
+      this.point(row * this.grid.width + col);
     });
     return frame;
   }
@@ -223,13 +233,18 @@ export class Making {
     this.strips.get(key)?.show(values, top, faint);
   }
 
+  /** Light a key in all steps and its place in the image. */
+  point(key) {
+    this.page.light(this.cell(key), this.grid);
+    if (key !== this.key) this.choose(key);
+  }
+
   /** Light one key in all steps, and say what it came to. */
-  choose(key, light = true) {
+  choose(key) {
     this.key = key;
     const { arrays, keys, tops } = this;
     const cell = this.cell(key);
     for (const lit of this.element.querySelectorAll(".keys .lit")) coverCell(lit, cell, this.grid);
-    if (light) this.page.light(cell, this.grid);
     const column = (array) => Float32Array.from({ length: array.length / keys }, (_, d) => array[d * keys + key]);
     const own = column(arrays.key);
     const candidates = arrays.key_candidates && column(arrays.key_candidates);
@@ -267,11 +282,8 @@ export class Making {
 
   /** The softmax of a few keys, to be checked with a calculator. */
   tabulate() {
-    const { arrays, answer, key, order } = this;
-    const blocked = new Set(answer.blocked);
-    const allowed = [...arrays.logits.keys()].filter((k) => !blocked.has(k));
-    const most = allowed.reduce((top, k) => Math.max(top, arrays.logits[k]), -Infinity);
-    const total = allowed.reduce((sum, k) => sum + Math.exp(arrays.logits[k] - most), 0);
+    const { arrays, key, order } = this;
+    const { blocked, count, most, total } = this.softmax;
     const chosen = [...new Set([...order.slice(0, CALCULATED - 1), key])];
     const rows = chosen.map((k) => {
       const { row, col } = this.cell(k);
@@ -281,18 +293,28 @@ export class Making {
       return line;
     });
     const body = this.find(".bycalculator tbody");
-    body.replaceChildren(...rows, ...this.rest(chosen.filter((k) => !blocked.has(k)), allowed.length, most, total));
-    this.find(".bycalculator caption").textContent = say("Check it with a calculator: take the largest s from all, exp, and divide by the sum over all {count} keys, {total}.", { count: allowed.length, total: figure(total) });
+    body.replaceChildren(...rows, ...this.rest(chosen.filter((k) => !blocked.has(k))));
+    this.find(".bycalculator caption").textContent = say("Check it with a calculator: take the largest s from all, exp, and divide by the sum over all {count} keys, {total}.", { count, total: figure(total) });
   }
 
   /** The lines below the keys that are listed: the others together, and what all of them come to. */
-  rest(listed, count, most, total) {
+  rest(listed) {
+    const { count, most, total } = this.softmax;
     if (!count) return [];
     const { logits, weights } = this.arrays;
     const power = total - listed.reduce((sum, k) => sum + Math.exp(logits[k] - most), 0);
     const share = weights.reduce((sum, weight) => sum + weight, 0) - listed.reduce((sum, k) => sum + weights[k], 0);
     const others = tableRow([say("the other {count}", { count: count - listed.length }), "", "", figure(Math.max(0, power)), figure(Math.max(0, share))]);
     return [others, tableRow([say("all {count}", { count }), "", "", figure(total), "1"])];
+  }
+
+  /** What the softmax of all keys that may be looked at has in common. */
+  denominator({ blocked: cells }, logits) {
+    const blocked = new Set(cells);
+    const allowed = [...logits.keys()].filter((k) => !blocked.has(k));
+    const most = allowed.reduce((top, k) => Math.max(top, logits[k]), -Infinity);
+    const total = allowed.reduce((sum, k) => sum + Math.exp(logits[k] - most), 0);
+    return { blocked, count: allowed.length, most, total };
   }
 
   drawBars() {
@@ -303,7 +325,7 @@ export class Making {
       const bar = document.createElement("div");
       bar.className = "bar";
       bar.style.setProperty("--part", `${(100 * arrays.weights[key]) / top}%`);
-      bar.addEventListener("pointerenter", () => this.choose(key));
+      bar.addEventListener("pointerenter", () => this.point(key));
       return bar;
     }));
     this.find(".bars .uniform").style.bottom = `${100 / keys / top}%`;
@@ -313,18 +335,9 @@ export class Making {
 
 const bracketed = (value) => (value < 0 ? `(${figure(value)})` : figure(value));
 
-function unpacked({ data }) {
-  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
-}
-
-function paragraph(name) {
-  return Object.assign(document.createElement("p"), { className: name });
-}
-
-function group() {
-  return Object.assign(document.createElement("div"), { className: "group-of" });
-}
+const unpacked = ({ data }) => new Float32Array(bytesOf(data).buffer);
+const paragraph = (className) => make("p", "", { className });
+const group = () => make("div", "", { className: "group-of" });
 
 function bars() {
   const element = document.createElement("figure");
@@ -339,10 +352,4 @@ function table() {
   element.innerHTML = `<caption></caption><thead></thead><tbody></tbody>`;
   element.querySelector("thead").append(tableRow([say("place"), "s", say("s − largest"), "exp", "β"], "th"));
   return element;
-}
-
-function tableRow(cells, kind = "td") {
-  const line = document.createElement("tr");
-  line.append(...cells.map((text) => Object.assign(document.createElement(kind), { textContent: text })));
-  return line;
 }

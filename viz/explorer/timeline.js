@@ -57,6 +57,7 @@ export class Timeline {
       if (!figure) return;
       name(figure);
       await plot(this.find(".curves"), this.page.plotly(), figure);
+      this.marked = null;
       this.show();
     } catch (error) {
       this.drawn = null;
@@ -70,6 +71,8 @@ export class Timeline {
     if (!plot.layout) return;
     const { snapshots, trained_images: end } = this.page.lab();
     const x = stop === "trained" ? (end ?? snapshots.at(-1)) : stop;
+    if (this.marked === x) return;
+    this.marked = x;
     const line = { type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color: getComputedStyle(this.element).color, width: 2 } };
     window.Plotly.relayout(plot, { shapes: [line] });
   }

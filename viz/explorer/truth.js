@@ -1,7 +1,7 @@
 // Is it true? The map of the chosen pin, tested when a person asks for it; nothing is computed before.
 
 import { Finding } from "./finding.js";
-import { say, told } from "./language.js";
+import { language, say, told } from "./language.js";
 import { arrowStep, dressPin, stepped } from "./markers.js";
 import { cellAt, scaleTop } from "./maths.js";
 import { preparePlot } from "./plot.js";
@@ -124,6 +124,15 @@ export class Truth {
       button.setAttribute("aria-pressed", shown.open.has(button.dataset.control));
       button.disabled = !current || this.busy !== undefined;
     }
+    const { colours, log, style } = this.page.state();
+    const painted = JSON.stringify([asked.key, asked.index, open, colours, log, style, language()]);
+    if (this.painted !== painted) this.paint(asked, open);
+    this.painted = painted;
+    this.light(null);
+  }
+
+  paint(asked, open) {
+    const { shown } = this;
     const all = open.map((control) => shown.found.get(control));
     const parent = this.find(".findings");
     while (this.findings.length > open.length) this.findings.pop().element.remove();
@@ -136,7 +145,6 @@ export class Truth {
     const height = Math.max(...all.map(highest));
     parent.dataset.count = open.length; // the width of the diagrams follows
     all.forEach((evidence, at) => this.findings[at].show(asked, evidence, scale, 1.08 * height));
-    this.light(null);
   }
 
   // One place, lit in all maps and in the image

@@ -79,6 +79,11 @@ export function describeCell({ row, col }) {
   return say("Row {row}, column {col}", { row, col });
 }
 
+/** -0.8 -> "−0.80", with a minus sign that is one. */
+export function signed(value) {
+  return value.toFixed(2).replace("-", "−");
+}
+
 /** 6.24 -> "6.2×", 31.7 -> "31.7×". */
 export function formatMultiple(value) {
   return `${Number(value.toPrecision(value >= 10 ? 3 : 2)).toString()}×`;
