@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -29,3 +30,21 @@ def command_line(
             values = value if isinstance(value, list) else [value]
             words += ["--" + name.replace("_", "-"), *map(str, values)]
     return shlex.join(words)
+
+
+def run(
+    command: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], None],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Do what the arguments ask for; the exit status. `work` writes only when all is measured."""
+    options = command.parse_args(arguments)
+    try:
+        work(options)
+    except (ValueError, OSError) as error:
+        print(f"{command.prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{command.prog}: stopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0

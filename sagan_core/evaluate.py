@@ -27,7 +27,7 @@ from .attention import AttentionField, attention_layers, record_attention
 from .card import METRICS, NEIGHBOURS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
 from .classifier import BATCH_SIZE
-from .command import command_line, whole
+from .command import command_line, run, whole
 from .data import SOURCES, DataError
 from .device import hardware, resolve_device
 from .inception import download_weights, is_published, load_inception
@@ -313,27 +313,22 @@ def evaluate_folder(options: argparse.Namespace) -> tuple[dict[str, Any], Image.
     return about, neighbours
 
 
+def measure(options: argparse.Namespace) -> None:
+    """Print the figures and write them into the checkpoint's folder."""
+    metrics, neighbours = evaluate_folder(options)
+    print(table(metrics))
+    text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
+    write_whole(options.checkpoint / METRICS, text.encode())
+    if neighbours is not None:
+        picture = io.BytesIO()
+        neighbours.save(picture, "PNG")
+        write_whole(options.checkpoint / NEIGHBOURS, picture.getvalue())
+    write_card(options.checkpoint)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
-    command = parser()
-    options = command.parse_args(arguments)
-    try:
-        metrics, neighbours = evaluate_folder(options)
-        print(table(metrics))
-        text = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
-        write_whole(options.checkpoint / METRICS, text.encode())
-        if neighbours is not None:
-            picture = io.BytesIO()
-            neighbours.save(picture, "PNG")
-            write_whole(options.checkpoint / NEIGHBOURS, picture.getvalue())
-        write_card(options.checkpoint)
-    except (ValueError, OSError) as error:
-        print(f"{command.prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{command.prog}: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+    return run(parser(), measure, arguments)
 
 
 if __name__ == "__main__":

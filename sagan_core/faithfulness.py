@@ -25,7 +25,7 @@ from .attention import attention_layers
 from .attribution import MAPS, PAIRS, Evidence, Probe, prepare, probe_image, probe_sample
 from .card import FAITHFULNESS, write_card
 from .checkpoint import Checkpoint, load_checkpoint, write_whole
-from .command import command_line, whole
+from .command import command_line, run, whole
 from .deletion import LEAST_EFFECT, RANDOM_DRAWS, VERDICTS
 from .device import hardware, resolve_device
 from .sample import MAX_SEED, Sample, generate
@@ -267,23 +267,18 @@ def examine_folder(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure(options: argparse.Namespace) -> None:
+    """Print the figures and write them into the checkpoint's folder."""
+    figures = examine_folder(options)
+    print(table(figures["layers"]))
+    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    write_whole(options.checkpoint / FAITHFULNESS, text.encode())
+    write_card(options.checkpoint)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
-    command = parser()
-    options = command.parse_args(arguments)
-    try:
-        figures = examine_folder(options)
-        print(table(figures["layers"]))
-        text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
-        write_whole(options.checkpoint / FAITHFULNESS, text.encode())
-        write_card(options.checkpoint)
-    except (ValueError, OSError) as error:
-        print(f"{command.prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{command.prog}: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+    return run(parser(), measure, arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,21 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 READY = ".lens[data-state=ready]"
 EXPLORER = "document.querySelector('.lens').explorer"
+# How a map is looked at until somebody changes it.
+LOOK = {
+    "direction": "from",
+    "measure": "attention",
+    "baseline": "uniform",
+    "temperature": 1,
+    "scale": "shared",
+    "log": False,
+    "colours": "inferno",
+    "opacity": 0.7,
+    "style": "overlay",
+    "smooth": False,
+    "arrows": False,
+    "all_layers": False,
+}
 
 
 @dataclass

@@ -9,7 +9,7 @@ import itertools
 import gradio as gr
 import numpy as np
 import pytest
-from browser import EXPLORER, visit
+from browser import EXPLORER, LOOK, visit
 from PIL import Image
 from planted import KINDS, planted_sample
 
@@ -24,20 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")  # Gra
 
 COLOURS = ("inferno", "viridis", "cividis")
 PINS = [[0, 0], [3, 5]]
-LOOK = {
-    "direction": "from",
-    "measure": "attention",
-    "baseline": "uniform",
-    "temperature": 1,
-    "scale": "shared",
-    "log": False,
-    "colours": "inferno",
-    "opacity": 0.7,
-    "style": "overlay",
-    "smooth": False,
-    "arrows": False,
-    "all_layers": False,
-}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import http.server
 import threading
 
 import pytest
+from browser import LOOK
 
 from viz.colour import PIN_COLOURS
 from viz.explorer.explorer import FOLDER
@@ -51,20 +52,6 @@ SOURCE = {
     "gamma": {},
     "without": {},
     "image": None,
-}
-LOOK = {
-    "all_layers": False,
-    "direction": "from",
-    "measure": "attention",
-    "baseline": "uniform",
-    "temperature": 1,
-    "scale": "shared",
-    "log": False,
-    "colours": "inferno",
-    "opacity": 0.7,
-    "style": "overlay",
-    "smooth": False,
-    "arrows": False,
 }
 USUAL = {
     **LOOK,
