@@ -20,6 +20,17 @@ SHOWN = {
 SHARES = ("gan_test", "precision", "recall", "coverage")
 # Three against three seeds leave four degrees of freedom, where 5% lie beyond 2.8 of them.
 STANDARD_ERRORS = 3
+# What the paper's experiments set against each other, by the rows' names.
+PAIRS = {
+    **{
+        f"attention at {n}x{n} against a residual block there": (f"attention-{n}", f"residual-{n}")
+        for n in (8, 16, 32)
+    },
+    "SN on both against D alone, both at equal rates": ("both-equal", "alone-equal"),
+    "SN on both against D alone, both at 1e-4 and 4e-4": ("none", "alone-ttur"),
+    "1e-4 and 4e-4 against equal rates, SN on both": ("none", "both-equal"),
+}
+PAIRED = ("frechet_distance", "gan_test", "recall")
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         _filled(results["protocol"]),
         "\n".join(lines),
         _filled(verdict(results)),
+        *pairs(rows),
         f"```\n{results['command']}\n```",
     ]
     return "\n\n".join(parts) + "\n"
@@ -107,6 +119,30 @@ def verdict(results: Mapping[str, Any]) -> str:
     return text
 
 
+def pairs(rows: Mapping[str, Any]) -> list[str]:
+    """What the paper sets against each other, as paragraphs; none where no pair was run."""
+    there = {told: pair for told, pair in PAIRS.items() if all(name in rows for name in pair)}
+    if not there:
+        return []
+    head = ["", *(SHOWN[key] for key in PAIRED)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for told, (name, other) in there.items():
+        cells = [_compared(key, rows[name], rows[other]) for key in PAIRED]
+        lines.append(f"| {told} | {' | '.join(cells)} |")
+    rule = (
+        f"The paper's own pairs: the difference of the means and its standard error, in bold where "
+        f"it is more than {STANDARD_ERRORS} of them. With three seeds that comes by chance in one "
+        "of 25 comparisons."
+    )
+    return [_filled(rule), "\n".join(lines)]
+
+
+def _compared(key: str, row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    mine, theirs = (Spread.of(final_values(each, key)) for each in (row, other))
+    text = _against(mine, theirs, key in SHARES)
+    return f"**{text}**" if is_separated(mine, theirs) else text
+
+
 def _cell(key: str, spread: Spread) -> str:
     if not spread.count:
         return "-"
@@ -115,12 +151,14 @@ def _cell(key: str, spread: Spread) -> str:
     return text if spread.count < 2 else f"{text} ± {pattern.format(spread.deviation)}"
 
 
-def _against(row: Spread, base: Spread) -> str:
+def _against(row: Spread, base: Spread, share: bool = False) -> str:
     if not (row.count and base.count):
         return "-"
     difference, error = row.less(base)
-    text = f"{difference:+.3g}"
-    return text if math.isnan(error) else f"{text} ± {error:.2g}"
+    text = f"{difference:+.1%}" if share else f"{difference:+.3g}"
+    if math.isnan(error):
+        return text
+    return f"{text} ± {error:.1%}" if share else f"{text} ± {error:.2g}"
 
 
 def _filled(text: str) -> str:

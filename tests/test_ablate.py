@@ -12,7 +12,7 @@ import torch
 
 from sagan_core import Discriminator, Generator, load_checkpoint
 from sagan_core.ablate import ROWS, main
-from sagan_core.comparison import Spread, is_separated, markdown, verdict
+from sagan_core.comparison import PAIRS, Spread, is_separated, markdown, verdict
 from sagan_core.data import ImageSet
 from sagan_core.options import DEFAULTS, model_config
 from sagan_core.run import STATE
@@ -257,6 +257,21 @@ def test_the_table_leaves_broken_runs_out_of_the_mean():
     assert "(1 of 3 broke down)" in line
     assert "| 5 ± 1.41 |" in line
     assert "| -6 ± 1.2 |" in line
+
+
+def test_the_paper_s_pairs_stand_beside_each_other():
+    rows = {"none": [10, 11, 12], "attention-8": [1, 2, 3], "residual-8": [5, 5, 8]}
+    table = markdown(results_of(**rows))
+    line = next(
+        line for line in table.splitlines() if line.startswith("| attention at 8x8 against")
+    )
+    assert line.split(" | ")[1] == "**-4 ± 1.2**"
+    assert "at 16x16 against" not in table
+    assert "own pairs" not in markdown(results_of(none=[10, 11, 12]))
+
+
+def test_the_pairs_name_rows_of_the_grid():
+    assert {name for pair in PAIRS.values() for name in pair} == set(ROWS)
 
 
 # ---- the figure

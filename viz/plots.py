@@ -54,8 +54,9 @@ def ablation_figure(results: Mapping[str, Any]) -> go.Figure:
         }
         _add_curve(figure, row, style)
         _add_ends(figure, row, style)
-    figure.update_xaxes(title="images shown", type="log", row=1, col=1)
-    figure.update_yaxes(title="Fréchet distance (classifier's features)", type="log", row=1, col=1)
+    ticks = {"type": "log", "dtick": "D2", "row": 1, "col": 1}
+    figure.update_xaxes(title="images shown", tickformat="~s", **ticks)
+    figure.update_yaxes(title="Fréchet distance (classifier's features)", tickformat="~g", **ticks)
     figure.update_xaxes(title="Fréchet distance", row=1, col=2)
     figure.update_yaxes(autorange="reversed", row=1, col=2)
     figure.update_layout(
