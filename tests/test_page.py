@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import subprocess
@@ -389,7 +390,8 @@ def test_from_launch_to_a_live_hover_and_over_a_restart(chromium, tiny):
             assert opened.preview() == {"row": 8, "col": 8}
             seconds = time.perf_counter() - start
             print(f"from launch to a live hover: {seconds:.1f} s")
-            assert seconds < 30
+            waiting = os.getloadavg()[0] / (os.cpu_count() or 1)  # programs per core
+            assert seconds < 15 * max(2, waiting)  # twice as long beside other tests
             opened.set(source={"seed": 77, "label": 1, "truncation": 0.9})
             opened.page.wait_for_timeout(400)
             link, state, image = opened.page.url, opened.state(), shown(opened)
